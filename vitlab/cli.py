@@ -1,0 +1,155 @@
+"""The `vitlab` command. It looks at its first word and imports only what that word needs.
+
+LightningCLI takes ten seconds to print its help; `vitlab --help`, `status` and `report` must not wait for torch.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import vitlab
+
+_LIGHTNING = {
+    "fit": "train one model and measure it on validation data",
+    "validate": "measure a checkpoint on validation data",
+    "test": "measure a checkpoint on test data",
+    "predict": "write a checkpoint's predictions for the test images",
+}
+_EPILOG = """\
+commands that take YAML configs (each has its own --help):
+{lightning}
+
+start here:
+  vitlab sweep configs/sweeps/glyphs_both.yaml --out runs/both --workers 2
+  vitlab report runs/both
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0, 1 (trials failed), 2 (bad input) or 130 (stopped by the user)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if arguments and arguments[0] in _LIGHTNING:
+            from vitlab.training import run
+
+            run.main(arguments[0], arguments[1:])
+            return 0
+        options = _parser().parse_args(arguments)
+        return options.function(options)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"vitlab: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nvitlab: stopped; the same command goes on where this one was", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    lightning = "\n".join(f"  {name:<10} {summary}" for name, summary in _LIGHTNING.items())
+    parser = argparse.ArgumentParser(
+        prog="vitlab",
+        description="For this task and this much data: a ViT or a CNN, and from how many images on does that change?",
+        epilog=_EPILOG.format(lightning=lightning),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"vitlab {vitlab.__version__}")
+    commands = parser.add_subparsers(metavar="command", required=True)
+    _add_sweep(commands)
+    _add_status(commands)
+    _add_report(commands)
+    _add_bench(commands)
+    return parser
+
+
+def _add_sweep(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "sweep",
+        help="train models x data sizes x seeds x learning rates; go on where it was",
+        description="Train every model at every data size, seed and learning rate of a YAML file. Runs what is missing "
+        "in the folder and skips what is there: after a crash or Ctrl-C, type the same command again.",
+    )
+    parser.add_argument("config", type=Path, help="the sweep's YAML file, such as configs/sweeps/glyphs_both.yaml")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for records and report")
+    parser.add_argument("--launcher", choices=["local"], default="local", help="where trials run (default: local)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="trials at a time (default: 1)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads per trial (default: cores / workers)")
+    parser.add_argument("--retry-failed", action="store_true", help="run failed trials again")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="NAME=VALUE",
+        help="a setting for all models, such as data.dataset.init_args.root=/data/flowers; may be repeated",
+    )
+    parser.set_defaults(function=_sweep)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from vitlab.sweep.launchers import LocalLauncher
+    from vitlab.sweep.sweep_file import read_sweep
+
+    plan = read_sweep(options.config, options.overrides)
+    launcher = LocalLauncher(options.workers, options.threads)
+    counts = launcher.run(plan, options.out, options.retry_failed)
+    print(f"{plan.task}: {counts.done} done, {counts.failed} failed, {counts.missing} missing of {len(plan.trials)}")
+    if counts.failed:
+        print(f"the errors are in the report and in {options.out}/trials; --retry-failed runs those trials again")
+    print(f"next: vitlab report {options.out}")
+    return 1 if counts.failed or counts.missing else 0
+
+
+def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("status", help="how far a sweep is: done, failed, running, missing")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the sweep's folder")
+    parser.set_defaults(function=_status)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from vitlab.sweep.status import describe_status
+
+    print(describe_status(options.folder))
+    return 0
+
+
+def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "report",
+        help="write the plot, tables and page of one or several sweeps",
+        description="Choose learning rates on validation data, fit learning curves, estimate where the lead changes, "
+        "and write index.html, curves.png, curves.svg, trials.csv, curves.csv and summary.json.",
+    )
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="one or several sweep folders")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: the first DIR/report)")
+    parser.set_defaults(function=_report)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from vitlab.analysis.report import write_report
+
+    out = options.out or options.folders[0] / "report"
+    summary = write_report(options.folders, out)
+    for headline in summary["headlines"]:
+        print(headline)
+    print(f"report: {out / 'index.html'}")
+    return 0
+
+
+def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("bench", help="training speed of vitlab's models beside timm's, as ratios")
+    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="interleaved repeats of each (default: 9)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.set_defaults(function=_bench)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from vitlab.training.throughput import bench, format_table
+
+    print(format_table(bench(options.rounds, options.threads, options.device)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

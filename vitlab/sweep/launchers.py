@@ -1,0 +1,199 @@
+"""Running a sweep on this machine: in this process, or on persistent worker processes.
+
+The launcher hands out tasks, sees workers die and replaces them, and ends on Ctrl-C with nothing half-written;
+whatever it did not finish, the same command does.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from vitlab.sweep.folder_lock import folder_lock
+from vitlab.sweep.plan import Plan, check_folder, write_plan
+from vitlab.sweep.progress import Progress
+from vitlab.sweep.record import blank_record
+from vitlab.sweep.schedule import Counts, Schedule, Task
+from vitlab.sweep.store import (
+    Record,
+    checkpoint_path,
+    read_record,
+    read_records,
+    remove_failed,
+    remove_unfinished,
+    write_record,
+    write_running,
+)
+from vitlab.sweep.worker import Answer, Job, do
+from vitlab.sweep.worker_process import WorkerDiedError, WorkerProcess
+
+_MAX_DEATHS = 5  # of workers over one and the same trial; after that it is the trial that kills them
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+@dataclass(frozen=True)
+class LocalLauncher:
+    """Run a sweep on this machine.
+
+    Args:
+        num_workers: Trials at a time; 1 runs them in this process.
+        num_threads: CPU threads of each; None divides the cores among the workers.
+    """
+
+    num_workers: int = 1
+    num_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("--workers", self.num_workers), ("--threads", self.num_threads)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; give 1 or more")
+
+    def run(self, plan: Plan, folder: Path, retry_failed: bool = False) -> Counts:
+        """Run what is missing of a sweep.
+
+        Args:
+            plan: The sweep.
+            folder: Where its records are and will be.
+            retry_failed: Whether trials that failed before run again.
+
+        Returns:
+            How many trials are done, failed and missing at the end.
+
+        Raises:
+            ValueError: The folder is another sweep's, another launcher is at work in it, or the settings of a model
+                cannot be right; nothing has been trained then.
+            KeyboardInterrupt: The user stopped it.
+        """
+        check_folder(folder, plan)
+        with folder_lock(folder) as lock:
+            remove_unfinished(folder)
+            if retry_failed:
+                remove_failed(folder)
+            schedule = Schedule(plan, read_records(folder))
+            if schedule.is_finished:
+                write_plan(folder, plan)
+                return schedule.counts()
+            threads = self.num_threads or max(1, len(os.sched_getaffinity(0)) // self.num_workers)
+            if self.num_workers == 1:
+                _Session(plan, folder, threads, [_InProcessWorker()], _InlineExecutor()).run(schedule)
+            else:
+                logs = Path(folder) / "logs"
+                workers = [
+                    WorkerProcess(index, threads, logs / f"worker-{index}.log", lock)
+                    for index in range(self.num_workers)
+                ]
+                with ThreadPoolExecutor(self.num_workers) as pool:
+                    _Session(plan, folder, threads, workers, pool).run(schedule)
+            return schedule.counts()
+
+
+class _Worker(Protocol):
+    def do(self, job: Job) -> Answer: ...
+
+    def close(self) -> None: ...
+
+
+class _InProcessWorker:
+    """Does jobs in this process: simplest to debug, and no start-up to pay for."""
+
+    def do(self, job: Job) -> Answer:
+        try:
+            return do(job)
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from stop
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class _InlineExecutor(Executor):
+    """Runs what is submitted there and then."""
+
+    def submit(self, function: Any, /, *args: Any, **options: Any) -> Future:
+        future: Future = Future()
+        future.set_result(function(*args, **options))
+        return future
+
+
+@dataclass
+class _Session:
+    """One run of a launcher over one sweep folder."""
+
+    plan: Plan
+    folder: Path
+    num_threads: int
+    workers: Sequence[_Worker]
+    executor: Executor
+
+    def run(self, schedule: Schedule) -> None:
+        try:
+            self._check(schedule)
+            write_plan(self.folder, self.plan)
+            self._work_off(schedule)
+        finally:
+            for worker in self.workers:  # before the executor waits for its threads, which wait for the workers
+                worker.close()
+
+    def _check(self, schedule: Schedule) -> None:
+        """Build every model once, on the largest data size, before anything is trained."""
+        largest = {trial.model: trial for trial in schedule.open_fits}
+        for position, (model, trial) in enumerate(largest.items()):
+            worker = self.workers[position % len(self.workers)]
+            answer = worker.do(self._job("check", trial))
+            if answer["status"] == "failed":
+                raise ValueError(f"model {model} with {trial.train_size} images cannot be trained: {answer['error']}")
+
+    def _work_off(self, schedule: Schedule) -> None:
+        progress = Progress(self.plan.task, len(self.plan.trials), schedule.counts())
+        idle, running, deaths = list(self.workers), {}, Counter()
+        while not schedule.is_finished:
+            while idle and (task := schedule.take()):
+                worker = idle.pop()
+                progress.show(schedule.counts())
+                write_running(self.folder, [trial.id for _, (_, trial) in running.values()] + [task[1].id])
+                running[self.executor.submit(self._do, worker, task, deaths)] = (worker, task)
+            ended, _ = wait(running, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
+            for future in ended:
+                worker, task = running.pop(future)
+                idle.append(worker)
+                self._note(schedule, task, future.result(), progress)
+            progress.show(schedule.counts())
+        progress.close()
+
+    def _do(self, worker: _Worker, task: Task, deaths: Counter[str]) -> Record | None:
+        """Do a task and return the trial's record, or None where the worker died and the task is to be done again."""
+        kind, trial = task
+        try:
+            answer = worker.do(self._job(kind, trial))
+        except WorkerDiedError as death:
+            record = read_record(self.folder, trial.id)
+            if record is not None and kind == "fit":
+                return record  # it died between the record and the answer
+            deaths[trial.id] += 1
+            if deaths[trial.id] < _MAX_DEATHS:
+                return None
+            answer = {"status": "failed", "error": f"{death} ({_MAX_DEATHS} times in a row; out of memory?)"}
+        record = read_record(self.folder, trial.id) or blank_record(trial, self.num_threads)
+        if answer["status"] == "failed" and record["error"] is None:
+            record |= {"status": "failed", "error": answer["error"]}
+            write_record(self.folder, record)
+        return record
+
+    def _note(self, schedule: Schedule, task: Task, record: Record | None, progress: Progress) -> None:
+        if record is None:
+            schedule.give_back(task)
+            return
+        if record["status"] == "failed":
+            trial = task[1]
+            where = (
+                f"{trial.model}, {trial.train_size} images, seed {trial.seed}, learning rate {trial.learning_rate:g}"
+            )
+            progress.write(f"failed: {where}: {record['error']}")
+        for trial in schedule.finish(task, record):
+            checkpoint_path(self.folder, trial.id).unlink(missing_ok=True)
+
+    def _job(self, kind: Any, trial: Any) -> Job:
+        return Job(kind, trial, str(self.folder), self.num_threads)

@@ -1,0 +1,171 @@
+"""What a sweep consists of: models x train sizes x seeds x learning rates.
+
+A trial is a command line: its settings, flattened to arguments, pasted after `vitlab fit` repeat it. Its id is a hash
+of those settings, so the same trial has the same record wherever and whenever it runs. No torch here.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vitlab.sweep.store import SCHEMA, write_json
+
+PLAN_FILE = "sweep.json"
+LOCK_FILE = ".lock"
+BUDGET_UNITS = ("steps", "epochs")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training run: the axes it stands at, and its settings as `vitlab fit` would read them from YAML."""
+
+    task: str
+    model: str
+    train_size: int
+    seed: int
+    learning_rate: float
+    budget: dict[str, Any]
+    settings: dict[str, Any] = field(repr=False)
+
+    @cached_property
+    def id(self) -> str:
+        """Twelve hexadecimal digits from the settings: equal settings, equal id, on every machine."""
+        text = json.dumps([self.task, self.model, self.settings], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def arguments(self) -> list[str]:
+        """What to paste after `vitlab fit` (each word quoted for the shell) to repeat the trial."""
+        return [f"--{name}={value}" for name, value in _flatten(self.settings)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep, resolved: nothing in it refers to another file.
+
+    Args:
+        task: Short name of the question, such as `glyphs-both`; the report groups by it.
+        title: One line for people.
+        model_settings: Settings of each arm by its name, in the order of the YAML file.
+        train_sizes: Numbers of training images, ascending.
+        seeds: One draw of the subset, the order and the initialization each.
+        learning_rates: The grid of each arm; all arms have the same number.
+        budget: `unit` (steps or epochs) and `amount`, a number for each train size.
+        settings: What all arms share, as `vitlab fit` would read it from YAML.
+    """
+
+    task: str
+    title: str
+    model_settings: dict[str, dict[str, Any]]
+    train_sizes: list[int]
+    seeds: list[int]
+    learning_rates: dict[str, list[float]]
+    budget: dict[str, Any]
+    settings: dict[str, Any]
+
+    @property
+    def models(self) -> list[str]:
+        """The names of the arms."""
+        return list(self.model_settings)
+
+    @cached_property
+    def trials(self) -> list[Trial]:
+        """All trials, small data sizes first so that a first picture is there early."""
+        return list(self._trials())
+
+    def _trials(self) -> Iterator[Trial]:
+        for train_size, model, seed in itertools.product(self.train_sizes, self.models, self.seeds):
+            unit, amount = self.budget["unit"], self.budget["amount"][str(train_size)]
+            shared = merge(self.settings, self.model_settings[model])
+            for learning_rate in self.learning_rates[model]:
+                axes = {
+                    "seed_everything": seed,
+                    "data": {"train_size": train_size, "seed": seed},
+                    "model": {"learning_rate": learning_rate},
+                    "trainer": _training_length(unit, amount),
+                }
+                budget = {"unit": unit, "amount": amount}
+                yield Trial(self.task, model, train_size, seed, learning_rate, budget, merge(shared, axes))
+
+
+def check_folder(folder: Path, plan: Plan) -> None:
+    """Refuse a folder that belongs to another sweep or to something else; nothing in it is changed.
+
+    A plan that only adds to the one in the folder (more seeds, sizes, learning rates or models) is welcome.
+
+    Raises:
+        ValueError: The folder is not for this plan; the message says what differs.
+    """
+    folder = Path(folder)
+    if not (folder / PLAN_FILE).exists():
+        if folder.is_dir() and any(
+            not entry.name.startswith(".") for entry in folder.iterdir() if entry.name != "logs"
+        ):
+            raise ValueError(f"{folder} is not empty and holds no sweep; choose a new folder for --out")
+        return
+    before, now = load_plan(folder), {trial.id for trial in plan.trials}
+    dropped = [trial for trial in before.trials if trial.id not in now]
+    if dropped:
+        first = dropped[0]
+        raise ValueError(
+            f"{folder} holds the sweep {before.task!r} with other settings: {len(dropped)} of its "
+            f"{len(before.trials)} trials are not in this config, for example model {first.model}, "
+            f"{first.train_size} images, seed {first.seed}, learning rate {first.learning_rate:g}. Nothing was "
+            "changed. Choose another --out, or a config that only adds models, sizes, seeds or learning rates"
+        )
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """Write the plan into its sweep folder (which `check_folder` has admitted)."""
+    content = {"schema": SCHEMA, **{name: getattr(plan, name) for name in Plan.__dataclass_fields__}}
+    write_json(Path(folder) / PLAN_FILE, content)
+
+
+def _training_length(unit: str, amount: int) -> dict[str, Any]:
+    """Trainer settings for a budget: validate once, at the end (no checkpoint is ever chosen along the way)."""
+    if unit == "steps":
+        length = {"max_steps": amount, "max_epochs": -1, "val_check_interval": amount, "check_val_every_n_epoch": None}
+    else:
+        length = {"max_epochs": amount, "check_val_every_n_epoch": amount}
+    return {**length, "num_sanity_val_steps": 0}
+
+
+def load_plan(folder: Path) -> Plan:
+    """Return the plan of a sweep folder.
+
+    Raises:
+        ValueError: The folder holds no sweep, or its plan cannot be read.
+    """
+    path = Path(folder) / PLAN_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Plan(**{name: content[name] for name in Plan.__dataclass_fields__})
+    except FileNotFoundError:
+        raise ValueError(f"{folder} is not a sweep folder: it has no {PLAN_FILE}; see `vitlab sweep --help`") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a plan of this version of vitlab ({error!r})") from error
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two settings deeply, the second winning; another `class_path` starts with fresh `init_args`."""
+    if "class_path" in above and above["class_path"] != below.get("class_path"):
+        return dict(above)
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and "class_path" not in value:
+            yield from _flatten(value, f"{name}.")
+        else:
+            yield name, value if isinstance(value, str) else json.dumps(value)

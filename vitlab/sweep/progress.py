@@ -1,0 +1,60 @@
+"""The one line a sweep shows while it runs: a bar, what is done, failed and running, and the time left.
+
+Where nobody watches (a log file, a batch job) it is a plain line now and then instead.
+"""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+from vitlab.sweep.schedule import Counts
+
+_BAR = "{desc} {percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt}{postfix}"
+_SECONDS_BETWEEN_LINES = 20.0
+
+
+class Progress:
+    """Progress over the trials of a sweep.
+
+    Args:
+        name: What runs.
+        total: Number of trials.
+        counts: How far it is at the start; the time left is judged by what this run does.
+    """
+
+    def __init__(self, name: str, total: int, counts: Counts) -> None:
+        self._watched = sys.stderr.isatty()
+        self._bar = tqdm(total=total, desc=name, bar_format=_BAR, dynamic_ncols=True, disable=not self._watched)
+        self._name, self._total = name, total
+        self._start = time.monotonic()
+        self._next_line = 0.0
+        self._ended_before = counts.done + counts.failed
+        self.show(counts)
+
+    def show(self, counts: Counts) -> None:
+        """Show how far the sweep is."""
+        ended = counts.done + counts.failed
+        parts = [f"done {counts.done}", f"failed {counts.failed}", f"running {counts.running}"]
+        state = ", ".join([*parts, self._time_left(ended, counts)])
+        if self._watched:
+            self._bar.n = ended
+            self._bar.set_postfix_str(state)
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+            print(f"{self._name} {ended}/{self._total}: {state}", file=sys.stderr, flush=True)
+
+    def write(self, message: str) -> None:
+        """Print a line above the bar."""
+        self._bar.write(message, file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._bar.close()
+
+    def _time_left(self, ended: int, counts: Counts) -> str:
+        now = ended - self._ended_before
+        if not now:
+            return "time left unknown yet"
+        seconds = (time.monotonic() - self._start) / now * (counts.missing + counts.running)
+        return f"about {tqdm.format_interval(seconds)} left"

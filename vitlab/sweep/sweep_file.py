@@ -1,0 +1,140 @@
+"""Reading a sweep from its YAML file, and refusing in words what cannot be run.
+
+A sweep file names its arms and axes; what it says of models and data is the same YAML that `vitlab fit --config` reads.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vitlab.sweep.plan import BUDGET_UNITS, Plan, merge
+
+_KEYS = ("task", "title", "configs", "models", "train_sizes", "seeds", "learning_rates", "budget", "settings")
+_OPTIONAL = ("title", "configs", "settings")
+
+
+def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Plan:
+    """Read a sweep from YAML.
+
+    Args:
+        path: The YAML file; the configs that it names are looked up beside it.
+        overrides: `key=value` settings for all arms, such as `data.dataset.init_args.root=/data/flowers`; they win.
+
+    Raises:
+        ValueError: A file is missing or a value is not allowed; the message says what is.
+    """
+    path = Path(path)
+    content = _read_yaml(path)
+    _check_keys(path, content)
+    settings: dict[str, Any] = {}
+    for config in content.get("configs") or []:
+        settings = merge(settings, _read_yaml(path.parent / config))
+    settings = merge(settings, content.get("settings") or {})
+    models = _model_settings(path, content["models"])
+    for override in overrides:
+        models = {name: merge(arm, _parse_override(override)) for name, arm in models.items()}
+    sizes = sorted(_whole_numbers(path, "train_sizes", content["train_sizes"], least=1))
+    return Plan(
+        task=str(content["task"]),
+        title=str(content.get("title") or content["task"]),
+        model_settings=models,
+        train_sizes=sizes,
+        seeds=_whole_numbers(path, "seeds", content["seeds"], least=0),
+        learning_rates=_learning_rates(path, content["learning_rates"], list(models)),
+        budget=_budget(path, content["budget"], sizes),
+        settings=settings,
+    )
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read the config {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no settings; a config is a list of `key: value` lines")
+    return content
+
+
+def _check_keys(path: Path, content: dict[str, Any]) -> None:
+    unknown = [key for key in content if key not in _KEYS]
+    absent = [key for key in _KEYS if key not in content and key not in _OPTIONAL]
+    complaints = [f"unknown: {', '.join(map(str, unknown))}"] * bool(unknown)
+    complaints += [f"missing: {', '.join(absent)}"] * bool(absent)
+    if complaints:
+        raise ValueError(f"{path} is not a sweep ({'; '.join(complaints)}); a sweep has the keys {', '.join(_KEYS)}")
+
+
+def _model_settings(path: Path, models: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(models, dict) or not models:
+        raise ValueError(f"{path}: models is {models!r}; give each arm a name and a config file (or a list of them)")
+    resolved = {}
+    for name, configs in models.items():
+        arm: dict[str, Any] = {}
+        for config in configs if isinstance(configs, list) else [configs]:
+            arm = merge(arm, config if isinstance(config, dict) else _read_yaml(path.parent / str(config)))
+        resolved[str(name)] = arm
+    return resolved
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    name, equals, value = override.partition("=")
+    if not equals or not name:
+        raise ValueError(f"--set {override!r} is not of the form name=value, such as data.batch_size=64")
+    nested: Any = yaml.safe_load(value)
+    for part in reversed(name.split(".")):
+        nested = {part: nested}
+    return nested
+
+
+def _whole_numbers(path: Path, key: str, values: Any, least: int) -> list[int]:
+    if isinstance(values, list) and values and all(type(value) is int and value >= least for value in values):
+        _check_different(path, key, values)
+        return values
+    raise ValueError(f"{path}: {key} is {values!r}; give a list of one or more whole numbers from {least} up")
+
+
+def _learning_rates(path: Path, rates: Any, models: list[str]) -> dict[str, list[float]]:
+    by_model = rates if isinstance(rates, dict) else dict.fromkeys(models, rates)
+    if set(by_model) != set(models):
+        raise ValueError(f"{path}: learning_rates is for {_listed(by_model)}, but the models are {_listed(models)}")
+    for name, grid in by_model.items():
+        valid = isinstance(grid, list) and all(type(rate) in (int, float) and rate > 0 for rate in grid)
+        if not valid or not grid:
+            raise ValueError(
+                f"{path}: learning_rates of {name} is {grid!r}; give a list of one or more positive numbers, "
+                "such as [0.001, 0.003] (YAML reads 1e-3 as text: write 0.001 or 1.0e-3)"
+            )
+        _check_different(path, "learning_rates", grid)
+    if len({len(grid) for grid in by_model.values()}) > 1:
+        counts = ", ".join(f"{name}: {len(grid)}" for name, grid in by_model.items())
+        raise ValueError(f"{path}: the arms have unequal numbers of learning rates ({counts}); tune each one as often")
+    return {name: sorted(float(rate) for rate in by_model[name]) for name in models}
+
+
+def _budget(path: Path, budget: Any, sizes: list[int]) -> dict[str, Any]:
+    units = ", ".join(BUDGET_UNITS)
+    if not isinstance(budget, dict) or set(budget) != {"unit", "amount"} or budget["unit"] not in BUDGET_UNITS:
+        raise ValueError(f"{path}: budget is {budget!r}; give unit (one of {units}) and amount")
+    amount = budget["amount"]
+    by_size = amount if isinstance(amount, dict) else dict.fromkeys(sizes, amount)
+    for size in sizes:
+        if type(by_size.get(size)) is not int or by_size[size] < 1:
+            raise ValueError(
+                f"{path}: budget.amount for {size} images is {by_size.get(size)!r}; give one whole number from 1 up, "
+                f"or one for each of the train sizes {_listed(sizes)}"
+            )
+    return {"unit": budget["unit"], "amount": {str(size): by_size[size] for size in sizes}}
+
+
+def _check_different(path: Path, key: str, values: list[Any]) -> None:
+    if len(set(values)) < len(values):
+        raise ValueError(f"{path}: {key} names a value twice: {values!r}")
+
+
+def _listed(values: Iterable[Any]) -> str:
+    return ", ".join(str(value) for value in values)

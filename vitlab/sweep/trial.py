@@ -1,0 +1,155 @@
+"""One trial: train it, keep its weights, write its record; and test it once it has been selected.
+
+Everything that can go wrong inside a trial (a loss that is not a number, memory that runs out, settings that do not
+fit) ends in a record with status `failed` and the error in it. Only the end of the process leaves no record.
+"""
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch.utils.flop_counter import FlopCounterMode
+
+from vitlab.atomic_file import atomic_file
+from vitlab.data import write_manifest
+from vitlab.sweep.plan import Trial
+from vitlab.sweep.record import blank_record
+from vitlab.sweep.store import Record, checkpoint_path, read_record, write_record
+from vitlab.training import run
+
+_HISTORY_POINTS = 50
+
+
+class _History(Callback):
+    """About fifty points of the training loss, for the record."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[int, float]] = []
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_index: int) -> None:
+        interval = max(1, int(trainer.estimated_stepping_batches) // _HISTORY_POINTS)
+        if trainer.global_step % interval == 0:
+            self.points.append((trainer.global_step, round(float(outputs["loss"]), 5)))
+
+
+def fit_trial(folder: Path, trial: Trial, num_threads: int) -> Record:
+    """Train a trial and write its record, whether it went well or not.
+
+    Args:
+        folder: The sweep folder.
+        trial: What to train.
+        num_threads: CPU threads for torch; part of the recorded arguments, since results depend on it.
+
+    Returns:
+        The record as written.
+    """
+    record = blank_record(trial, num_threads)
+    history, start = _History(), time.perf_counter()
+    _reset_peak_memory()
+    try:
+        cli = run.fit(record["arguments"], [history])
+        record |= _results(cli, history)
+        record["seconds"] = round(time.perf_counter() - start, 3)
+        record["peak_memory_bytes"] = _peak_memory_bytes()
+        _save_weights(cli.model, checkpoint_path(folder, trial.id))
+        write_manifest(
+            Path(folder) / "subsets" / f"n{trial.train_size}-seed{trial.seed}.json", cli.datamodule.manifest()
+        )
+    except Exception as error:  # the record is where a sweep's user reads what happened
+        record = blank_record(trial, num_threads) | {"error": describe(error)}
+    write_record(folder, record)
+    return record
+
+
+def test_trial(folder: Path, trial: Trial) -> Record:
+    """Read the test data for a trial that has been selected on validation data, and add the metrics to its record."""
+    record = read_record(folder, trial.id)
+    if record is None or record["status"] != "done":
+        raise ValueError(f"trial {trial.id} has not finished; there is nothing to test")
+    weights = checkpoint_path(folder, trial.id)
+    if not weights.exists():  # it was not selected before, and is now that seeds were added to the sweep
+        record = fit_trial(folder, trial, record["num_threads"])
+    record["test"] = _of_stage(run.test(record["arguments"], weights), "test")
+    record["arguments"] = [*blank_record(trial, record["num_threads"])["arguments"], "--test_after_fit=true"]
+    write_record(folder, record)
+    return record
+
+
+def check_trial(trial: Trial) -> None:
+    """Build model and data of a trial and pass one image through: bad settings show before hours of work.
+
+    Raises:
+        Exception: What is wrong with the settings.
+    """
+    cli = run.prepare(trial.arguments)
+    cli.datamodule.setup("fit")
+    _count_macs(cli)
+
+
+def describe(error: BaseException) -> str:
+    """Return an error as one paragraph: its type where the message alone would not say, and the message."""
+    text = " ".join(str(error).split()) or "no message"
+    plain = isinstance(error, ValueError) and type(error).__module__ == "builtins"
+    return text if plain else f"{type(error).__name__}: {text}"
+
+
+def _results(cli: Any, history: _History) -> Record:
+    trainer, device = cli.trainer, cli.trainer.strategy.root_device
+    batch_size = min(cli.datamodule.batch_size, cli.datamodule.train_size)
+    return {
+        "status": "done",
+        "val": _of_stage(cli.metrics, "val"),
+        "steps": trainer.global_step,
+        "epochs": trainer.current_epoch,
+        "examples_seen": trainer.global_step * batch_size * trainer.accumulate_grad_batches,
+        "params": sum(parameter.numel() for parameter in cli.model.backbone.parameters()),
+        "macs": _count_macs(cli),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "history": history.points,
+    }
+
+
+def _of_stage(metrics: run.Metrics, stage: str) -> run.Metrics:
+    return {name.removeprefix(f"{stage}/"): value for name, value in metrics.items() if name.startswith(f"{stage}/")}
+
+
+def _count_macs(cli: Any) -> int:
+    """Multiply-accumulates of one image's forward pass, as torch counts them (half of its flops)."""
+    data, backbone = cli.datamodule, cli.model.backbone
+    device = next(backbone.parameters()).device
+    image = torch.zeros(1, data.in_channels, data.image_size, data.image_size, device=device)
+    training = backbone.training
+    backbone.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        backbone(image)
+    backbone.train(training)
+    return counter.get_total_flops() // 2
+
+
+def _save_weights(model: torch.nn.Module, path: Path) -> None:
+    with atomic_file(path, "wb") as file:
+        torch.save({"state_dict": model.state_dict()}, file)
+
+
+def _reset_peak_memory() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):  # only Linux has it; elsewhere the peak is that of the process
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory_bytes() -> int:
+    """Peak memory of the device: of the GPU's allocator, or the resident memory of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    if sys.platform == "linux":
+        status = Path("/proc/self/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    import resource  # here, because Windows has none
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,92 @@
+"""The launcher's side of a worker that has a process of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from vitlab.sweep.worker import Answer, Job, to_line
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+class WorkerDiedError(RuntimeError):
+    """The worker ended before its job did; the message says how and what it wrote last."""
+
+
+class WorkerProcess:
+    """A persistent worker process, started with its first job and again after it died.
+
+    Args:
+        index: Which worker this is, from 0; it names the log file and the device.
+        num_threads: CPU threads that it may use.
+        log: File for what the libraries print in it.
+        lock: An open file whose lock lives as long as the worker does: see `folder_lock`.
+    """
+
+    def __init__(self, index: int, num_threads: int, log: Path, lock: int) -> None:
+        self._log = log
+        self._lock = lock
+        self._environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(num_threads)), **_device(index)}
+        self._process: subprocess.Popen[str] | None = None
+
+    def do(self, job: Job) -> Answer:
+        """Do a job.
+
+        Raises:
+            WorkerDiedError: The process ended before it answered; the next job starts another one.
+        """
+        process = self._process or self._start()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(to_line(job))
+            process.stdin.flush()
+        line = process.stdout.readline()
+        if not line:
+            self._process = None
+            raise WorkerDiedError(self._obituary(process.wait()))
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End the process at once; what it was doing leaves no record and will be done again."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _start(self) -> "subprocess.Popen[str]":
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "vitlab.sweep.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=self._environment,
+                pass_fds=(self._lock,),
+                start_new_session=True,  # Ctrl-C in the terminal is for the launcher, which ends its workers itself
+            )
+        return self._process
+
+    def _obituary(self, code: int) -> str:
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        last = " | ".join(self._log.read_text(errors="replace").strip().splitlines()[-3:])
+        return f"the worker process {how}" + (f"; it wrote last: {last}" if last else "")
+
+
+def _device(index: int) -> dict[str, str]:
+    """Give each worker one of the visible GPUs in turn."""
+    devices = _visible_devices()
+    return {"CUDA_VISIBLE_DEVICES": devices[index % len(devices)]} if devices else {}
+
+
+def _visible_devices() -> list[str]:
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [device for device in named.split(",") if device and device != "-1"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=20).stdout
+        return [str(index) for index, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]
+    return []

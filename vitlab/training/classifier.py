@@ -1,0 +1,149 @@
+"""The LightningModule that trains an image classifier; it is handed a model and never picks one.
+
+MixUp: arXiv 1710.09412; CutMix: arXiv 1905.04899; label smoothing: arXiv 1512.00567, section 7; expected calibration
+error with 15 bins: arXiv 1706.04599, section 2.
+"""
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+
+from vitlab.training.optimizer import AdamW, OptimizerRecipe, warmup_cosine
+
+Batch = tuple[Tensor, Tensor]
+
+_STEPS_BETWEEN_LOSS_CHECKS = 20  # on a GPU each check waits for the device
+
+
+class Classifier(lightning.LightningModule):
+    """Train and evaluate one image classifier.
+
+    Args:
+        backbone: The model: maps images (batch, channels, height, width) to logits (batch, classes).
+        num_classes: Number of classes; the command line fills it in from the data.
+        optimizer: `vitlab.training.AdamW` or `vitlab.training.SGD` with its settings.
+        learning_rate: Peak learning rate; the one written here is the one used, nothing rescales it.
+        warmup_fraction: Share of all steps with a linearly rising learning rate, 0 to 1; a cosine to 0 follows.
+        label_smoothing: Probability mass spread over all classes in the training targets, 0 to 1.
+        mixup_alpha: Beta parameter of MixUp; 0 for none. With CutMix also on, each batch draws one of the two.
+        cutmix_alpha: Beta parameter of CutMix; 0 for none.
+
+    Shape:
+        batch: images (batch, channels, height, width) float32, normalized; labels (batch,) int64.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        optimizer: OptimizerRecipe | None = None,
+        learning_rate: float = 1e-3,
+        warmup_fraction: float = 0.1,
+        label_smoothing: float = 0.0,
+        mixup_alpha: float = 0.0,
+        cutmix_alpha: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if learning_rate <= 0:
+            raise ValueError(f"learning_rate is {learning_rate}; give a positive number")
+        for name, share in (("warmup_fraction", warmup_fraction), ("label_smoothing", label_smoothing)):
+            if not 0 <= share < 1:
+                raise ValueError(f"{name} is {share}; give a number from 0 up to, not including, 1")
+        self.save_hyperparameters()
+        self.backbone = backbone
+        self.optimizer = optimizer or AdamW()
+        self.learning_rate = learning_rate
+        self.warmup_fraction = warmup_fraction
+        self.label_smoothing = label_smoothing
+        self.mix = _mixing(num_classes, mixup_alpha, cutmix_alpha)
+        self.validated_at_step: int | None = None
+        self.metrics = nn.ModuleDict({f"{stage}_metrics": _metrics(num_classes) for stage in ("val", "test")})
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (batch, classes)."""
+        return self.backbone(images)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Return the training loss of a batch."""
+        images, targets = self.mix(*batch) if self.mix else batch
+        loss = functional.cross_entropy(self(images), targets, label_smoothing=self.label_smoothing)
+        if self.global_step % self.trainer.log_every_n_steps == 0:
+            self.log("train/loss", loss.detach())
+        if self.device.type == "cpu" or self.global_step % _STEPS_BETWEEN_LOSS_CHECKS == 0:
+            self._check_finite(loss)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Add a batch to the validation metrics."""
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: Batch, batch_index: int) -> None:
+        """Add a batch to the test metrics."""
+        self._evaluate(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Return class probabilities (batch, classes)."""
+        return self(batch[0]).float().softmax(dim=-1)
+
+    def on_validation_end(self) -> None:
+        """Remember which weights the validation metrics belong to."""
+        if not self.trainer.sanity_checking:
+            self.validated_at_step = self.global_step
+
+    def on_train_end(self) -> None:
+        """Refuse a model whose weights are not numbers (a GPU's last steps are not checked one by one)."""
+        if not all(torch.isfinite(parameter).all() for parameter in self.parameters()):
+            raise FloatingPointError(self._divergence("the weights are not finite"))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return the optimizer and its schedule over all steps of this training."""
+        optimizer = self.optimizer.build(self.backbone, self.learning_rate)
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        warmup_steps = round(self.warmup_fraction * total_steps)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: warmup_cosine(step, warmup_steps, total_steps)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _evaluate(self, batch: Batch, stage: str) -> None:
+        images, labels = batch
+        logits = self(images).float()
+        metrics = self.metrics[f"{stage}_metrics"]
+        metrics["nll"].update(functional.cross_entropy(logits, labels, reduction="none"))
+        metrics["scores"].update(logits.softmax(dim=-1), labels)
+        named: dict[str, Metric] = {"nll": metrics["nll"], **metrics["scores"]}
+        for name, metric in named.items():
+            self.log(f"{stage}/{name}", metric, on_step=False, on_epoch=True, prog_bar=name == "accuracy")
+
+    def _check_finite(self, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise FloatingPointError(self._divergence(f"the training loss is {loss.item()}"))
+
+    def _divergence(self, what: str) -> str:
+        return f"{what} at step {self.global_step} with learning rate {self.learning_rate:g}; try a smaller one"
+
+
+def _metrics(num_classes: int) -> nn.ModuleDict:
+    scores = {
+        "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+        "top5_accuracy": MulticlassAccuracy(num_classes, average="micro", top_k=min(5, num_classes)),
+        "calibration_error": MulticlassCalibrationError(num_classes, n_bins=15),
+    }
+    return nn.ModuleDict({"nll": MeanMetric(), "scores": MetricCollection(scores, compute_groups=False)})
+
+
+def _mixing(num_classes: int, mixup_alpha: float, cutmix_alpha: float):
+    for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha)):
+        if alpha < 0:
+            raise ValueError(f"{name} is {alpha}; give 0 (off) or a positive number, often 0.2 to 1")
+    if not mixup_alpha and not cutmix_alpha:
+        return None
+    from torchvision.transforms import v2  # here, because most runs do not mix
+
+    choices = [v2.MixUp(alpha=mixup_alpha, num_classes=num_classes)] * bool(mixup_alpha)
+    choices += [v2.CutMix(alpha=cutmix_alpha, num_classes=num_classes)] * bool(cutmix_alpha)
+    return v2.RandomChoice(choices) if len(choices) > 1 else choices[0]

@@ -103,9 +103,8 @@ def check_folder(folder: Path, plan: Plan) -> None:
     """
     folder = Path(folder)
     if not (folder / PLAN_FILE).exists():
-        if folder.is_dir() and any(
-            not entry.name.startswith(".") for entry in folder.iterdir() if entry.name != "logs"
-        ):
+        held = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        if held - {"logs", LOCK_FILE}:  # these are there before the plan is
             raise ValueError(f"{folder} is not empty and holds no sweep; choose a new folder for --out")
         return
     before, now = load_plan(folder), {trial.id for trial in plan.trials}

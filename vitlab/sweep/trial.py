@@ -28,12 +28,12 @@ class _History(Callback):
     """About fifty points of the training loss, for the record."""
 
     def __init__(self) -> None:
-        self.points: list[tuple[int, float]] = []
+        self.points: list[list[float]] = []  # as JSON will give them back
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_index: int) -> None:
         interval = max(1, int(trainer.estimated_stepping_batches) // _HISTORY_POINTS)
         if trainer.global_step % interval == 0:
-            self.points.append((trainer.global_step, round(float(outputs["loss"]), 5)))
+            self.points.append([trainer.global_step, round(float(outputs["loss"]), 5)])
 
 
 def fit_trial(folder: Path, trial: Trial, num_threads: int) -> Record:

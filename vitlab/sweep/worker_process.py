@@ -45,15 +45,22 @@ class WorkerProcess:
             process.stdin.flush()
         line = process.stdout.readline()
         if not line:
-            self._process = None
-            raise WorkerDiedError(self._obituary(process.wait()))
+            code = self._bury(process)
+            raise WorkerDiedError(self._obituary(code))
         return json.loads(line)
 
     def close(self) -> None:
         """End the process at once; what it was doing leaves no record and will be done again."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            self._bury(self._process)
+
+    def _bury(self, process: "subprocess.Popen[str]") -> int:
+        self._process = None
+        with contextlib.suppress(BrokenPipeError):  # a line it did not live to read
+            process.stdin.close()
+        process.stdout.close()
+        return process.wait()
 
     def _start(self) -> "subprocess.Popen[str]":
         self._log.parent.mkdir(parents=True, exist_ok=True)

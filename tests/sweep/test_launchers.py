@@ -1,0 +1,177 @@
+"""The local launcher, in this process and with real worker processes."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from vitlab.sweep import folder_lock
+from vitlab.sweep.launchers import LocalLauncher
+from vitlab.sweep.plan import write_plan
+from vitlab.sweep.store import checkpoint_path, read_records
+
+
+def results(folder):
+    keys = ("id", "status", "val", "test", "error", "arguments")
+    return [{key: record[key] for key in keys} for record in read_records(folder)]
+
+
+@pytest.fixture
+def small(plan):
+    return dataclasses.replace(plan, train_sizes=[11], budget={"unit": "steps", "amount": {"11": 2}})
+
+
+def test_one_process_and_two_workers_give_equal_results(small, tmp_path):
+    alone = LocalLauncher(num_workers=1, num_threads=1).run(small, tmp_path / "alone")
+    workers = LocalLauncher(num_workers=2, num_threads=1).run(small, tmp_path / "workers")
+    assert alone == workers
+    assert (alone.done, alone.failed, alone.missing, alone.untested) == (8, 0, 0, 0)
+    assert results(tmp_path / "alone") == results(tmp_path / "workers")
+    tested = [record for record in read_records(tmp_path / "alone") if record["test"]]
+    assert len(tested) == 4  # two models, two seeds, the chosen learning rate
+    kept = sorted(path.stem for path in (tmp_path / "alone" / "checkpoints").iterdir())
+    assert kept == sorted(record["id"] for record in tested)
+
+
+def test_a_finished_sweep_runs_nothing_and_changes_no_record(small, tmp_path):
+    LocalLauncher(1, 1).run(small, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").iterdir()}
+    LocalLauncher(1, 1).run(small, tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").iterdir()} == before
+
+
+def test_added_seeds_run_alone(small, tmp_path):
+    LocalLauncher(1, 1).run(dataclasses.replace(small, seeds=[0]), tmp_path)
+    before = {record["id"]: record["val"] for record in read_records(tmp_path)}
+    counts = LocalLauncher(1, 1).run(small, tmp_path)
+    assert counts.done == 8
+    after = {record["id"]: record["val"] for record in read_records(tmp_path)}
+    assert before.items() <= after.items()
+
+
+def test_a_failing_trial_does_not_stop_the_rest_and_can_be_retried(small, tmp_path):
+    wild = dataclasses.replace(small, learning_rates={"vit": [0.001, 1e30], "cnn": [0.001, 0.01]})
+    counts = LocalLauncher(1, 1).run(wild, tmp_path)
+    failed = [record for record in read_records(tmp_path) if record["status"] == "failed"]
+    assert (counts.done, counts.failed) == (6, 2)
+    assert {(record["model"], record["learning_rate"]) for record in failed} == {("vit", 1e30)}
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").iterdir()}
+    assert LocalLauncher(1, 1).run(wild, tmp_path, retry_failed=True).failed == 2
+    rewritten = [path.stem for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp]
+    assert sorted(rewritten) == sorted(record["id"] for record in failed)
+
+
+def test_a_model_that_cannot_be_built_is_refused_before_anything_is_trained(small, tmp_path):
+    bad = {"model": {"backbone": {"class_path": "vitlab.models.Vit"}}}
+    plan = dataclasses.replace(small, model_settings=small.model_settings | {"cnn": bad})
+    with pytest.raises(ValueError, match=r"model cnn with 11 images cannot be trained: .*vitlab\.models\.Vit"):
+        LocalLauncher(1, 1).run(plan, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+
+
+def test_more_images_than_there_are_is_refused_before_anything_is_trained(small, tmp_path):
+    plan = dataclasses.replace(small, train_sizes=[11, 5000], budget={"unit": "steps", "amount": {"11": 1, "5000": 1}})
+    with pytest.raises(ValueError, match=r"with 5000 images cannot be trained: .*5000"):
+        LocalLauncher(1, 1).run(plan, tmp_path / "out")
+
+
+def test_a_folder_of_another_sweep_is_left_alone(small, tmp_path):
+    write_plan(tmp_path, small)
+    before = (tmp_path / "sweep.json").read_bytes()
+    with pytest.raises(ValueError, match="with other settings"):
+        LocalLauncher(1, 1).run(dataclasses.replace(small, task="other"), tmp_path)
+    assert (tmp_path / "sweep.json").read_bytes() == before
+    assert not (tmp_path / "trials").exists()
+
+
+def test_two_launchers_do_not_share_a_folder(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_lock, "_SECONDS_FOR_ORPHANS", 0.3)
+    code = f"import time; from vitlab.sweep.folder_lock import folder_lock\nwith folder_lock({str(tmp_path)!r}): print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout.readline().strip() == "held"
+            assert folder_lock.is_locked(tmp_path)
+            with pytest.raises(ValueError, match="another vitlab sweep is at work"):
+                LocalLauncher(1, 1).run(small, tmp_path)
+        finally:
+            other.kill()
+    assert not folder_lock.is_locked(tmp_path)
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(0, 1), (1, 0)])
+def test_numbers_below_one_are_refused(workers, threads):
+    with pytest.raises(ValueError, match="is 0; give 1 or more"):
+        LocalLauncher(workers, threads)
+
+
+def start(config, folder, *options):
+    command = [sys.executable, "-m", "vitlab.cli", "sweep", str(config), "--out", str(folder), *options]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for_records(folder, count, process):
+    deadline = time.monotonic() + 120
+    while len(list((folder / "trials").glob("*.json")) if (folder / "trials").is_dir() else []) < count:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(write_sweep, tmp_path, workers):
+    config, folder = write_sweep(), tmp_path / "out"
+    process = start(config, folder, "--workers", workers, "--threads", "1")
+    wait_for_records(folder, 2, process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in errors
+    assert "Traceback" not in errors
+    assert not folder_lock.is_locked(folder)
+    kept = {record["id"]: record["val"] for record in read_records(folder)}
+    assert 2 <= len(kept) < 16
+    again = start(config, folder, "--workers", workers, "--threads", "1")
+    again.communicate(timeout=240)
+    assert again.returncode == 0
+    finished = {record["id"]: record["val"] for record in read_records(folder)}
+    assert len(finished) == 16
+    assert kept.items() <= finished.items()
+
+
+def test_a_trial_that_kills_its_worker_again_and_again_is_recorded_as_failed(small, tmp_path, monkeypatch):
+    (tmp_path / "suicide.py").write_text(
+        "import os, signal, torch\n"
+        "class Suicide(torch.nn.Module):\n"
+        "    def __init__(self, image_size: int, num_classes: int, in_channels: int):\n"
+        "        super().__init__()\n"
+        "        self.layer = torch.nn.Linear(in_channels * image_size**2, num_classes)\n"
+        "    def forward(self, images):\n"
+        "        if self.training: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        return self.layer(images.flatten(1))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setattr("vitlab.sweep.launchers._MAX_DEATHS", 2)
+    deadly = {"model": {"backbone": {"class_path": "suicide.Suicide"}}}
+    plan = dataclasses.replace(
+        small,
+        seeds=[0],
+        model_settings={"vit": small.model_settings["vit"], "deadly": deadly},
+        learning_rates={"vit": [0.01], "deadly": [0.01]},
+    )
+    counts = LocalLauncher(2, 1).run(plan, tmp_path / "out")
+    assert (counts.done, counts.failed, counts.missing) == (1, 1, 0)
+    (failed,) = [record for record in read_records(tmp_path / "out") if record["status"] == "failed"]
+    assert failed["model"] == "deadly"
+    assert "was killed by SIGKILL" in failed["error"]
+
+
+def test_weights_are_kept_for_the_selected_trials_only(small, tmp_path):
+    LocalLauncher(1, 1).run(small, tmp_path)
+    for record in read_records(tmp_path):
+        assert checkpoint_path(tmp_path, record["id"]).exists() == (record["test"] is not None)
+        assert json.dumps(record["test"])

@@ -1,0 +1,81 @@
+"""What cannot be run is refused before anything runs, in words."""
+
+import pytest
+
+from vitlab.sweep.sweep_file import read_sweep
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("learning_rates: [0.001, 0.01]", "learning_rates: []", r"learning_rates of vit is \[\]; give a list"),
+        ("learning_rates: [0.001, 0.01]", "learning_rates: [1e-3]", "write 0.001 or 1.0e-3"),
+        ("learning_rates: [0.001, 0.01]", "learning_rates: [0.1, 0.1]", "names a value twice"),
+        ("learning_rates: [0.001, 0.01]", "learning_rates: {vit: [0.1]}", "but the models are vit, cnn"),
+        ("learning_rates: [0.001, 0.01]", "learning_rates: {vit: [0.1], cnn: [0.1, 0.2]}", "tune each one as often"),
+        ("train_sizes: [11, 23]", "train_sizes: [0]", r"train_sizes is \[0\]; give a list .* from 1 up"),
+        ("train_sizes: [11, 23]", "train_sizes: 11", "give a list"),
+        ("seeds: [0, 1]", "seeds: [true]", "give a list of one or more whole numbers"),
+        ("seeds: [0, 1]", "seeds: [1, 1]", "names a value twice"),
+        ("seeds: [0, 1]", "sedes: [0, 1]", r"unknown: sedes; missing: seeds"),
+        ("unit: steps", "unit: hours", "unit .one of steps, epochs. and amount"),
+        ("amount: 3", "amount: {11: 3}", "budget.amount for 23 images is None"),
+        ("amount: 3", "amount: 0", "budget.amount for 11 images is 0"),
+        ("task: digits-tiny", "task: digits-tiny\nconfigs: [nowhere.yaml]", "cannot read the config .*nowhere.yaml"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_words(write_sweep, old, new, words):
+    with pytest.raises(ValueError, match=words):
+        read_sweep(write_sweep((old, new)))
+
+
+def test_models_must_have_names(tmp_path, sweep_text):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        sweep_text[: sweep_text.index("models:")] + "models: []\n" + sweep_text[sweep_text.index("train_") :]
+    )
+    with pytest.raises(ValueError, match="give each arm a name"):
+        read_sweep(path)
+
+
+@pytest.mark.parametrize("content", ["", "- a\n", "a: ["])
+def test_what_is_not_a_yaml_mapping_is_named(tmp_path, content):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"sweep\.yaml"):
+        read_sweep(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"cannot read the config .*nowhere\.yaml"):
+        read_sweep(tmp_path / "nowhere.yaml")
+
+
+def test_overrides_win_in_all_arms(write_sweep):
+    plan = read_sweep(write_sweep(), ["data.batch_size=64", "data.dataset.init_args.image_size=16"])
+    for trial in plan.trials:
+        assert trial.settings["data"]["batch_size"] == 64
+        assert trial.settings["data"]["dataset"] == {
+            "class_path": "vitlab.data.Digits",
+            "init_args": {"image_size": 16},
+        }
+
+
+@pytest.mark.parametrize("override", ["data.batch_size", "=3"])
+def test_an_override_without_name_or_value_is_refused(write_sweep, override):
+    with pytest.raises(ValueError, match="is not of the form name=value"):
+        read_sweep(write_sweep(), [override])
+
+
+def test_configs_are_looked_up_beside_the_sweep_and_later_ones_win(write_sweep):
+    path = write_sweep(("task: digits-tiny", "task: t\nconfigs: [a.yaml, b.yaml]"), ("    batch_size: 32\n", ""))
+    (path.parent / "a.yaml").write_text("data: {batch_size: 7, num_workers: 1}")
+    (path.parent / "b.yaml").write_text("data: {batch_size: 9}")
+    plan = read_sweep(path)
+    assert plan.settings["data"]["batch_size"] == 9
+    assert plan.settings["data"]["num_workers"] == 1
+
+
+def test_a_budget_may_differ_by_size(write_sweep):
+    plan = read_sweep(write_sweep(("amount: 3", "amount: {11: 3, 23: 5}")))
+    assert {trial.train_size: trial.settings["trainer"]["max_steps"] for trial in plan.trials} == {11: 3, 23: 5}

@@ -1,0 +1,94 @@
+"""A trial's record tells what happened, and its arguments repeat it."""
+
+import dataclasses
+
+import pytest
+
+from vitlab.sweep import store, trial
+
+
+def with_setting(one, **backbone):
+    return dataclasses.replace(one, settings=one.settings | {"model": {"learning_rate": 0.01, "backbone": backbone}})
+
+
+@pytest.fixture
+def first(plan):
+    return plan.trials[0]
+
+
+def test_a_finished_trial_has_all_its_measurements(first, tmp_path):
+    record = trial.fit_trial(tmp_path, first, num_threads=1)
+    assert record == store.read_record(tmp_path, first.id)
+    assert record["status"] == "done"
+    assert record["error"] is None
+    assert record["test"] is None
+    assert set(record["val"]) == {"accuracy", "top5_accuracy", "nll", "calibration_error"}
+    assert (record["steps"], record["epochs"], record["examples_seen"]) == (3, 3, 3 * 11)
+    assert record["params"] > 0
+    assert record["macs"] > 0
+    assert record["peak_memory_bytes"] > 2**20
+    assert record["seconds"] > 0
+    assert record["device"] == "cpu"
+    assert record["versions"]["torch"]
+    assert record["dataset"] == "Digits()"
+    assert len(record["history"]) == 3
+
+
+def test_the_subset_of_a_trial_is_written_as_a_manifest(first, tmp_path):
+    trial.fit_trial(tmp_path, first, num_threads=1)
+    assert (tmp_path / "subsets" / "n11-seed0.json").is_file()
+
+
+def test_testing_adds_metrics_to_the_record_and_nothing_else_changes(first, tmp_path):
+    before = trial.fit_trial(tmp_path, first, num_threads=1)
+    after = trial.test_trial(tmp_path, first)
+    assert set(after["test"]) == set(after["val"])
+    assert after["arguments"] == [*before["arguments"], "--test_after_fit=true"]
+    assert {**after, "test": None, "arguments": None} == {**before, "test": None, "arguments": None}
+
+
+def test_the_same_trial_gives_the_same_numbers_and_weights_or_none_do_not_matter(first, tmp_path):
+    one = trial.fit_trial(tmp_path / "one", first, num_threads=1)
+    two = trial.fit_trial(tmp_path / "two", first, num_threads=1)
+    assert one["val"] == two["val"]
+    tested = trial.test_trial(tmp_path / "one", first)
+    store.checkpoint_path(tmp_path / "two", first.id).unlink()
+    assert trial.test_trial(tmp_path / "two", first)["test"] == tested["test"]  # trained again, since weights are gone
+
+
+def test_a_trial_that_was_not_trained_cannot_be_tested(first, tmp_path):
+    with pytest.raises(ValueError, match="has not finished"):
+        trial.test_trial(tmp_path, first)
+
+
+def test_a_loss_that_is_not_a_number_is_a_recorded_failure(first, tmp_path):
+    settings = first.settings | {"model": first.settings["model"] | {"learning_rate": 1e30}}
+    record = trial.fit_trial(tmp_path, dataclasses.replace(first, settings=settings), num_threads=1)
+    assert record["status"] == "failed"
+    assert "learning rate 1e+30" in record["error"]
+    assert record["val"] is None
+    assert list((tmp_path / "checkpoints").glob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("class_path", "options", "words"),
+    [
+        ("vitlab.models.Vit", {}, "vitlab.models.Vit"),
+        ("vitlab.models.ViT", {"patch_size": 3}, "patch_size 3 does not divide image_size 8; use 1, 2, 4 or 8"),
+        ("vitlab.models.ViT", {"patchsize": 4}, "patchsize"),
+    ],
+)
+def test_settings_that_cannot_be_right_are_found_by_a_check(first, class_path, options, words):
+    with pytest.raises(Exception, match=words):
+        trial.check_trial(with_setting(first, class_path=class_path, init_args=options))
+
+
+def test_a_check_writes_nothing(first, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trial.check_trial(first)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "sweep.yaml"] == []
+
+
+def test_errors_are_described_in_one_paragraph():
+    assert trial.describe(ValueError("use\n  1 or 2")) == "use 1 or 2"
+    assert trial.describe(MemoryError()) == "MemoryError: no message"

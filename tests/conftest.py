@@ -1,4 +1,4 @@
-"""Test-wide settings: one thread (so that parallel test workers do not fight), slow tests on request, shared data by skip."""
+"""Test-wide settings: one thread (test processes do not fight), slow tests on request, shared data or a skip."""
 
 import os
 from pathlib import Path

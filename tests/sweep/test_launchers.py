@@ -91,7 +91,10 @@ def test_a_folder_of_another_sweep_is_left_alone(small, tmp_path):
 
 def test_two_launchers_do_not_share_a_folder(small, tmp_path, monkeypatch):
     monkeypatch.setattr(folder_lock, "_SECONDS_FOR_ORPHANS", 0.3)
-    code = f"import time; from vitlab.sweep.folder_lock import folder_lock\nwith folder_lock({str(tmp_path)!r}): print('held', flush=True); time.sleep(60)"
+    code = (
+        "import time; from vitlab.sweep.folder_lock import folder_lock\n"
+        f"with folder_lock({str(tmp_path)!r}): print('held', flush=True); time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         try:
             assert other.stdout.readline().strip() == "held"

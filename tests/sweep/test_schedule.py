@@ -20,7 +20,7 @@ def work_off(schedule, make_record, accuracy=lambda trial: trial.learning_rate):
 
 
 def test_each_trial_is_trained_once_and_the_chosen_are_tested_once(plan, make_record):
-    done, records, unneeded = work_off(Schedule(plan, []), make_record)
+    done, _, unneeded = work_off(Schedule(plan, []), make_record)
     assert sorted(trial_id for kind, trial_id in done if kind == "fit") == sorted(trial.id for trial in plan.trials)
     tested = [trial_id for kind, trial_id in done if kind == "test"]
     best = [trial.id for trial in plan.trials if trial.learning_rate == 0.01]
@@ -30,15 +30,10 @@ def test_each_trial_is_trained_once_and_the_chosen_are_tested_once(plan, make_re
 
 def test_no_trial_is_tested_before_its_arm_has_been_trained(plan, make_record):
     done, _, _ = work_off(Schedule(plan, []), make_record)
-    by_id = {trial.id: trial for trial in plan.trials}
+    arms = {trial.id: (trial.model, trial.train_size) for trial in plan.trials}
     for position, (kind, trial_id) in enumerate(done):
         if kind == "test":
-            arm = [
-                t.id
-                for t in plan.trials
-                if (t.model, t.train_size) == (by_id[trial_id].model, by_id[trial_id].train_size)
-            ]
-            assert all(("fit", other) in done[:position] for other in arm)
+            assert all(("fit", other) in done[:position] for other, arm in arms.items() if arm == arms[trial_id])
 
 
 @pytest.mark.parametrize("seed", range(5))

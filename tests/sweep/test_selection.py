@@ -6,9 +6,8 @@ from vitlab.sweep.selection import chosen_learning_rates, is_selected
 def record(rate, accuracy, seed=0, model="vit", size=11, status="done", test_accuracy=None):
     val = {"accuracy": accuracy} if status == "done" else None
     test = {"accuracy": test_accuracy} if test_accuracy is not None else None
-    return {
-        "model": model, "train_size": size, "seed": seed, "learning_rate": rate, "status": status, "val": val, "test": test
-    }  # fmt: skip
+    axes = {"model": model, "train_size": size, "seed": seed, "learning_rate": rate}
+    return axes | {"status": status, "val": val, "test": test}
 
 
 def test_the_best_mean_over_seeds_is_chosen():

@@ -31,9 +31,8 @@ def test_a_wrong_value_is_refused_in_words(write_sweep, old, new, words):
 
 def test_models_must_have_names(tmp_path, sweep_text):
     path = tmp_path / "sweep.yaml"
-    path.write_text(
-        sweep_text[: sweep_text.index("models:")] + "models: []\n" + sweep_text[sweep_text.index("train_") :]
-    )
+    before, after = sweep_text.split("models:")[0], sweep_text[sweep_text.index("train_sizes:") :]
+    path.write_text(f"{before}models: []\n{after}")
     with pytest.raises(ValueError, match="give each arm a name"):
         read_sweep(path)
 
@@ -55,10 +54,8 @@ def test_overrides_win_in_all_arms(write_sweep):
     plan = read_sweep(write_sweep(), ["data.batch_size=64", "data.dataset.init_args.image_size=16"])
     for trial in plan.trials:
         assert trial.settings["data"]["batch_size"] == 64
-        assert trial.settings["data"]["dataset"] == {
-            "class_path": "vitlab.data.Digits",
-            "init_args": {"image_size": 16},
-        }
+        assert trial.settings["data"]["dataset"]["init_args"] == {"image_size": 16}
+        assert trial.settings["data"]["dataset"]["class_path"] == "vitlab.data.Digits"
 
 
 @pytest.mark.parametrize("override", ["data.batch_size", "=3"])

@@ -4,6 +4,9 @@ MixUp: arXiv 1710.09412; CutMix: arXiv 1905.04899; label smoothing: arXiv 1512.0
 error with 15 bins: arXiv 1706.04599, section 2.
 """
 
+import inspect
+import warnings
+
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -53,7 +56,7 @@ class Classifier(lightning.LightningModule):
         for name, share in (("warmup_fraction", warmup_fraction), ("label_smoothing", label_smoothing)):
             if not 0 <= share < 1:
                 raise ValueError(f"{name} is {share}; give a number from 0 up to, not including, 1")
-        self.save_hyperparameters()
+        self._save_settings()
         self.backbone = backbone
         self.optimizer = optimizer or AdamW()
         self.learning_rate = learning_rate
@@ -102,12 +105,23 @@ class Classifier(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule over all steps of this training."""
         optimizer = self.optimizer.build(self.backbone, self.learning_rate)
-        total_steps = int(self.trainer.estimated_stepping_batches)
+        total_steps = self.trainer.estimated_stepping_batches
+        if total_steps == float("inf"):
+            raise ValueError("the training has no end, and a cosine needs one; set trainer.max_steps or max_epochs")
         warmup_steps = round(self.warmup_fraction * total_steps)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: warmup_cosine(step, warmup_steps, total_steps)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _save_settings(self) -> None:
+        """Keep the settings for checkpoints: from the command line all, as YAML has them; never a pickled module."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*is an instance of `nn.Module`.*")
+            self.save_hyperparameters(frame=inspect.currentframe().f_back)
+        for name in ("backbone", "optimizer"):
+            if not isinstance(self.hparams.get(name), dict | None):  # made by hand: give it to load_from_checkpoint
+                self.hparams.pop(name)
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
         images, labels = batch
@@ -144,6 +158,6 @@ def _mixing(num_classes: int, mixup_alpha: float, cutmix_alpha: float):
         return None
     from torchvision.transforms import v2  # here, because most runs do not mix
 
-    choices = [v2.MixUp(alpha=mixup_alpha, num_classes=num_classes)] * bool(mixup_alpha)
-    choices += [v2.CutMix(alpha=cutmix_alpha, num_classes=num_classes)] * bool(cutmix_alpha)
+    transforms = {v2.MixUp: float(mixup_alpha), v2.CutMix: float(cutmix_alpha)}
+    choices = [mix(alpha=alpha, num_classes=num_classes) for mix, alpha in transforms.items() if alpha]
     return v2.RandomChoice(choices) if len(choices) > 1 else choices[0]

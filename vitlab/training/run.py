@@ -4,6 +4,7 @@ LightningCLI reads YAML and flags, links what the data knows (classes, channels,
 Trainer. A sweep's trial takes the same road with the same arguments, so a pasted trial repeats a plotted point.
 """
 
+import argparse
 import contextlib
 import logging
 import warnings
@@ -19,9 +20,16 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from vitlab.data import DataModule, write_manifest
 from vitlab.training.classifier import Classifier
 from vitlab.training.predictions import PredictionWriter
+from vitlab.training.settings_errors import explain
 
 Metrics = dict[str, float]
 
+# What Lightning brings upon itself: giving it arguments, its use of torch and of jsonargparse.
+_NOT_FOR_THE_USER = (
+    ".*LightningCLI's args parameter is intended to run from within Python.*",
+    ".*LeafSpec.* is deprecated.*",
+    "(?s).*(JsonargparseDeprecationWarning|was deprecated in v4)",
+)
 _FROM_DATA = ("num_classes", "in_channels", "image_size")
 _MANIFEST = "subset.json"
 
@@ -155,20 +163,24 @@ def prepare(arguments: Sequence[str], callbacks: Sequence[Callback] = ()) -> _CL
 
 def _start(arguments: Sequence[str], trainer_defaults: dict[str, Any], subcommand: str | None = None) -> _CLI:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*LightningCLI's args parameter is intended to run from within Python.*")
-        return _cli_with(subcommand)(
-            Classifier,
-            DataModule,
-            trainer_class=_Trainer,
-            trainer_defaults=trainer_defaults,
-            seed_everything_default=0,
-            save_config_callback=_SaveConfig,
-            save_config_kwargs={"overwrite": True},
-            auto_configure_optimizers=False,
-            parser_kwargs={"exit_on_error": False},
-            args=list(arguments),
-            run=subcommand is not None,
-        )
+        for message in _NOT_FOR_THE_USER:
+            warnings.filterwarnings("ignore", message)
+        try:
+            return _cli_with(subcommand)(
+                Classifier,
+                DataModule,
+                trainer_class=_Trainer,
+                trainer_defaults=trainer_defaults,
+                seed_everything_default=0,
+                save_config_callback=_SaveConfig,
+                save_config_kwargs={"overwrite": True},
+                auto_configure_optimizers=False,
+                parser_kwargs={"exit_on_error": False},
+                args=list(arguments),
+                run=subcommand is not None,
+            )
+        except argparse.ArgumentError as error:
+            raise ValueError(explain(str(error))) from error
 
 
 def _cli_with(subcommand: str | None) -> type[_CLI]:

@@ -1,0 +1,95 @@
+"""Made-up sweeps with known answers: a real plan, records as the trials would write them, curves chosen by the test."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vitlab.sweep.plan import Plan, write_plan
+from vitlab.sweep.store import record_path
+
+SIZES = [100, 250, 600, 2000, 8000]
+CURVES = {  # cross between 600 and 2,000
+    "vit": [0.39, 0.32, 0.26, 0.19, 0.11],
+    "cnn": [0.34, 0.22, 0.21, 0.20, 0.205],
+}
+
+
+def make_plan(
+    models: Sequence[str] = ("vit", "cnn"),
+    train_sizes: Sequence[int] = SIZES,
+    num_seeds: int = 4,
+    learning_rates: dict | None = None,
+    task: str = "glyphs-both",
+) -> Plan:
+    return Plan(
+        task=task,
+        title=f"A made-up sweep on {task}",
+        model_settings={model: {"model": {"backbone": {"class_path": f"vitlab.models.{model}"}}} for model in models},
+        train_sizes=list(train_sizes),
+        seeds=list(range(num_seeds)),
+        learning_rates=learning_rates or {model: [0.001, 0.003, 0.01] for model in models},
+        budget={"unit": "steps", "amount": {str(size): max(100, size // 4) for size in train_sizes}},
+        settings={"data": {"class_path": "vitlab.data.Glyphs"}},
+    )
+
+
+def make_records(
+    plan: Plan,
+    curves: dict[str, Sequence[float]] | None = None,
+    noise: float = 0.01,
+    seed: int = 0,
+    best_rate: float = 0.003,
+    fails: Callable = lambda trial: False,
+) -> list[dict]:
+    """Return a record for each trial: the best learning rate has the curve's error, the others 5 points more."""
+    rng = np.random.default_rng(seed)
+    curves = curves or CURVES
+    records = []
+    for trial in plan.trials:
+        error = curves[trial.model][plan.train_sizes.index(trial.train_size)] + noise * rng.standard_normal()
+        best = trial.learning_rate == best_rate or len(plan.learning_rates[trial.model]) == 1
+        error = min(max(error + (0.0 if best else 0.05), 0.0), 1.0)
+        records.append(_record(trial, error, tested=best, failed=fails(trial), rng=rng))
+    return records
+
+
+def write_sweep(folder: Path, plan: Plan, records: Sequence[dict]) -> Path:
+    write_plan(folder, plan)
+    (folder / "trials").mkdir()
+    for record in records:  # not by write_record: its fsync would take most of the tests' time
+        record_path(folder, record["id"]).write_text(json.dumps(record), encoding="utf-8")
+    return folder
+
+
+def _record(trial, error: float, tested: bool, failed: bool, rng: np.random.Generator) -> dict:
+    metrics = {"accuracy": 1 - error, "top5_accuracy": 1.0, "nll": 2 * error, "calibration_error": error / 5}
+    return {
+        "schema": 1,
+        "id": trial.id,
+        "task": trial.task,
+        "model": trial.model,
+        "dataset": "glyphs",
+        "train_size": trial.train_size,
+        "seed": trial.seed,
+        "learning_rate": trial.learning_rate,
+        "budget": trial.budget,
+        "status": "failed" if failed else "done",
+        "val": None if failed else metrics,
+        "test": metrics if tested and not failed else None,
+        "steps": trial.budget["amount"],
+        "epochs": math.ceil(trial.budget["amount"] * 128 / trial.train_size),
+        "examples_seen": 128 * trial.budget["amount"],
+        "seconds": float(rng.uniform(8, 12)) * (2 if trial.model == "vit" else 1),
+        "params": 60_000 if trial.model == "vit" else 44_000,
+        "macs": 900_000,
+        "peak_memory_bytes": None,
+        "device": "cpu",
+        "num_threads": 1,
+        "versions": {"vitlab": "0.1.0", "torch": "2.15.0"},
+        "commit": "0123abc",
+        "arguments": trial.arguments,
+        "error": "the loss became NaN at step 17" if failed else None,
+    }

@@ -1,0 +1,106 @@
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import made_up_sweeps as sweeps
+import pytest
+
+from vitlab.analysis.page import write_page
+from vitlab.analysis.task_result import analyze_task
+
+HOSTILE = '<script>alert("1")</script>'
+VOID = {"meta", "br", "link", "img"}
+
+
+class _Reader(HTMLParser):
+    """Collects tags and checks that they nest."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.addresses = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset", "action")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def _result(**settings):
+    plan = sweeps.make_plan(**settings)
+    curves = sweeps.CURVES | {HOSTILE: [0.5, 0.4, 0.35, 0.3, 0.28]}
+    return analyze_task(
+        plan, sweeps.make_records(plan, curves, fails=lambda t: t.learning_rate == 0.01 and t.seed == 0)
+    )
+
+
+def _read(page: str) -> _Reader:
+    reader = _Reader()
+    reader.feed(page)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+@pytest.mark.parametrize("num_tasks", [1, 3])
+def test_the_page_is_one_file_that_fetches_nothing(num_tasks):
+    page = write_page([_result(task=f"task-{number}") for number in range(num_tasks)])
+    reader = _read(page)
+    assert reader.addresses == []
+    assert not {"script", "link", "img", "iframe"} & set(reader.tags)
+    assert "http:" not in page
+    assert "https:" not in page
+    assert "url(" not in page
+    assert reader.tags.count("svg") == num_tasks
+
+
+def test_names_from_the_sweep_cannot_become_markup():
+    page = write_page([_result(models=["vit", HOSTILE], task=HOSTILE)])
+    assert "script" not in _read(page).tags
+    assert "&lt;script&gt;" in page
+
+
+def test_charts_are_well_formed_and_described_in_words():
+    page = write_page([_result()])
+    chart = ElementTree.fromstring(re.search(r"<svg.*?</svg>", page, re.DOTALL).group())
+    assert chart.get("role") == "img"
+    assert chart.find("desc").text.startswith("The CNN leads up to about")
+    titles = [title.text for title in chart.iter("title")]
+    assert sum("learning rate 0.003" in title for title in titles) == 10
+
+
+def test_every_plotted_trial_has_its_command_line():
+    result = _result()
+    page = write_page([result])
+    assert page.count("<pre>vitlab fit ") == len(result.selected) == 40
+
+
+def test_every_table_has_a_caption_and_heads_with_a_scope():
+    page = write_page([_result()])
+    assert page.count("<caption>") == page.count("<table>") > 4
+    assert page.count("<th ") == page.count("<th scope=")
+
+
+def test_text_is_legible_in_light_and_dark():
+    page = write_page([_result()])
+    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL).group(1)
+    for block in re.findall(r":root\{([^}]*)\}", style):
+        colors = dict(re.findall(r"--([a-z0-9]+):(#[0-9a-f]{6})", block))
+        for name in ("ink", "soft", "refuse", "warn", "note", "m0", "m1", "m2", "m3", "m4", "m5"):
+            for ground in ("page", "card"):
+                assert _contrast(colors[name], colors[ground]) >= 4.5, (name, ground)
+
+
+def _contrast(one: str, other: str) -> float:
+    """WCAG 2.2, contrast ratio."""
+
+    def luminance(color: str) -> float:
+        channels = [int(color[index : index + 2], 16) / 255 for index in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted([luminance(one), luminance(other)])
+    return (light + 0.05) / (dark + 0.05)

@@ -1,0 +1,157 @@
+"""The page's chart: one SVG a task, drawn in the page's own colors so that it is dark where the page is dark.
+
+Every mark carries its values as a tooltip, and the same numbers stand in the page's tables.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from html import escape
+
+import numpy as np
+
+from vitlab.analysis.drawing import LOOKS, Look, error_ticks, size_limits, size_ticks, spread
+from vitlab.analysis.selection import Point
+from vitlab.analysis.task_result import TaskResult
+from vitlab.analysis.wording import about, count, label, percent, plural, short
+
+WIDTH, HEIGHT = 400, 300
+LEFT, TOP, BOTTOM = 32, 32, 256
+_LONGEST_NAME = 13
+
+
+class Axes:
+    """Where an image count and an error rate lie in the drawing."""
+
+    def __init__(self, result: TaskResult):
+        self.low, self.high = size_limits(result)
+        self.ticks = error_ticks(result)
+        longest = max(len(short(label(model), _LONGEST_NAME)) for model in result.models)
+        self.end = WIDTH - max(50, round(20 + 8.4 * longest))  # names of the lines stand right of the axis
+
+    def x(self, train_size: float) -> float:
+        """Return the horizontal position of a size, on a log scale."""
+        share = math.log(train_size / self.low) / math.log(self.high / self.low)
+        return round(LEFT + share * (self.end - LEFT), 2)
+
+    def y(self, error: float) -> float:
+        """Return the vertical position of an error rate (0 to 1), kept inside the drawing."""
+        share = min(max(100 * error / self.ticks[-1], 0.0), 1.0)
+        return round(BOTTOM - share * (BOTTOM - TOP), 2)
+
+
+def draw_chart(result: TaskResult, style: dict[str, Look], number: int, description: str) -> str:
+    """Return the chart of one task as an SVG element.
+
+    Args:
+        result: the task's analysis.
+        style: look by model; its position is the model's color class on the page.
+        number: number of the chart on the page, for unique ids.
+        description: the chart in words, for readers who do not see it.
+    """
+    axes = Axes(result)
+    order = list(style)
+    parts = [*_frame(axes, result), *_crossovers(axes, result)]
+    for model in result.models:
+        parts.append(f'<g class="m{order.index(model) % len(LOOKS)}">{_curve(axes, result, model, style[model])}</g>')
+    parts += _names(axes, result, order)
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="chart-{number}-title chart-{number}-text">'
+        f'<title id="chart-{number}-title">{escape(f"Test error against training images: {result.name}")}</title>'
+        f'<desc id="chart-{number}-text">{escape(description)}</desc>{"".join(parts)}</svg>'
+    )
+
+
+def _frame(axes: Axes, result: TaskResult) -> list[str]:
+    end = axes.end
+    parts = [f'<text class="axis" x="{LEFT - 26}" y="{TOP - 16}">test error, %</text>']
+    for tick in axes.ticks:
+        y = axes.y(tick / 100)
+        kind = "base" if tick == 0 else "grid"
+        parts.append(f'<line class="{kind}" x1="{LEFT}" x2="{end}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{tick:g}</text>')
+    for size, text in size_ticks(result, closest=0.13):
+        x = axes.x(size)
+        parts.append(f'<line class="base" x1="{x}" x2="{x}" y1="{BOTTOM}" y2="{BOTTOM + 4}"/>')
+        parts.append(f'<text class="tick" x="{x}" y="{BOTTOM + 18}" text-anchor="middle">{text}</text>')
+    middle = (LEFT + end) / 2
+    parts.append(f'<text class="axis" x="{middle}" y="{BOTTOM + 37}" text-anchor="middle">training images</text>')
+    return parts
+
+
+def _crossovers(axes: Axes, result: TaskResult) -> list[str]:
+    parts = []
+    for pair in result.pairs:
+        crossover = pair.crossover
+        if crossover.train_size is None:
+            continue
+        if len(result.pairs) == 1 and crossover.share_crossing is not None:
+            low, high = crossover.interval
+            left, right = axes.x(low or axes.low), axes.x(high or axes.high)
+            box = f'x="{left}" width="{right - left:.2f}" y="{TOP}" height="{BOTTOM - TOP}"'
+            parts.append(f'<rect class="span" {box}/>')
+        x = axes.x(crossover.train_size)
+        middle = min(max(x, LEFT + 145), axes.end - 40)  # keeps the words clear of the axis title
+        parts.append(f'<line class="cross" x1="{x}" x2="{x}" y1="{TOP}" y2="{BOTTOM}"/>')
+        if len(result.pairs) == 1:
+            words = f"crossover at about {about(crossover.train_size)}"
+            parts.append(f'<text class="note" x="{middle}" y="{TOP - 16}" text-anchor="middle">{words}</text>')
+            parts.append(f'<line class="cross" x1="{x}" x2="{x}" y1="{TOP - 10}" y2="{TOP}"/>')
+    return parts
+
+
+def _curve(axes: Axes, result: TaskResult, model: str, look: Look) -> str:
+    points = result.points_of(model)
+    parts = []
+    banded = [point for point in points if point.interval is not None]
+    if len(banded) > 1:
+        edge = [(p.train_size, p.interval[1]) for p in banded] + [(p.train_size, p.interval[0]) for p in banded[::-1]]
+        parts.append(f'<path class="band" d="{_path(axes, edge)}Z"/>')
+    parts += [
+        f'<circle class="seed" cx="{axes.x(p.train_size)}" cy="{axes.y(error)}" r="2">'
+        f"<title>seed {seed}: {percent(error)} error</title></circle>"
+        for p in points
+        for seed, error in p.errors.items()
+    ]
+    sizes = np.geomspace(points[0].train_size, points[-1].train_size, 40)
+    fitted = result.fits[model].predict(sizes)
+    if fitted is not None:
+        shown = [(size, error) for size, error in zip(sizes, fitted, strict=True) if 100 * error <= axes.ticks[-1]]
+        parts.append(f'<path class="fit" d="{_path(axes, shown)}"/>')
+    dash = f' stroke-dasharray="{" ".join(map(str, look.dash))}"' if look.dash else ""
+    parts.append(f'<path class="mean"{dash} d="{_path(axes, [(p.train_size, p.mean_error) for p in points])}"/>')
+    parts += [_mark(axes, point, look) for point in points]
+    return "".join(parts)
+
+
+def _mark(axes: Axes, point: Point, look: Look) -> str:
+    words = f"{label(point.model)}, {count(point.train_size)} images: {percent(point.mean_error)} error"
+    if point.interval is not None:
+        words += f" (95 % interval {percent(point.interval[0])} to {percent(point.interval[1])})"
+    words += f", {plural(point.num_seeds, 'seed')}, learning rate {point.learning_rate:g}"
+    shape = _SHAPES[look.marker](axes.x(point.train_size), axes.y(point.mean_error))
+    return f'<path class="mark" d="{shape}"><title>{escape(words)}</title></path>'
+
+
+_SHAPES: dict[str, Callable[[float, float], str]] = {
+    "circle": lambda x, y: f"M{x - 4.4:.2f} {y}a4.4 4.4 0 1 0 8.8 0a4.4 4.4 0 1 0 -8.8 0Z",
+    "square": lambda x, y: f"M{x - 4:.2f} {y - 4:.2f}h8v8h-8Z",
+    "triangle": lambda x, y: f"M{x} {y - 5.2:.2f}l5 8.8h-10Z",
+    "diamond": lambda x, y: f"M{x} {y - 5.4:.2f}l5.4 5.4l-5.4 5.4l-5.4 -5.4Z",
+}
+
+
+def _names(axes: Axes, result: TaskResult, order: list[str]) -> list[str]:
+    ends = [result.points_of(model)[-1] for model in result.models]
+    heights = spread([BOTTOM - axes.y(point.mean_error) for point in ends], gap=16, lowest=6)
+    names = []
+    for point, height in zip(ends, heights, strict=True):
+        place = f'x="{axes.x(point.train_size) + 11}" y="{BOTTOM - height + 4.5:.2f}"'
+        name = short(label(point.model), _LONGEST_NAME)  # it stands whole in the tables
+        names.append(f'<text class="name m{order.index(point.model) % len(LOOKS)}" {place}>{escape(name)}</text>')
+    return names
+
+
+def _path(axes: Axes, line: list[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{axes.x(size)} {axes.y(error)}" for size, error in line) if line else ""

@@ -1,0 +1,142 @@
+"""The page one can mail: a single HTML file with its style and charts inside, that fetches nothing.
+
+First the conclusion in a sentence per task, the charts and what is not fair about the comparison; then the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vitlab.analysis import page_tables as tables
+from vitlab.analysis.chart import draw_chart
+from vitlab.analysis.drawing import Look, all_models, looks
+from vitlab.analysis.fairness import LEVELS, Finding
+from vitlab.analysis.page_style import style_sheet
+from vitlab.analysis.page_tables import text
+from vitlab.analysis.summary import missing_in_words
+from vitlab.analysis.task_result import TaskResult, conclude
+from vitlab.analysis.wording import count, label, listing, plural, sentence
+
+_LEVELS = {"refuse": "Refuse", "warn": "Warning", "note": "Note"}
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def write_page(results: Sequence[TaskResult]) -> str:
+    """Return the whole page.
+
+    Args:
+        results: analyses, in the order to report them.
+    """
+    order = all_models(results)
+    title = f"{listing([label(model) for model in order])}: test error by number of training images"
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta name="color-scheme" content="light dark"><title>{text(title)}</title><style>{style_sheet()}</style>'
+    )
+    return (
+        f'<!doctype html><html lang="en"><head>{head}</head><body><header><h1>{text(title)}</h1></header>'
+        f"<main>{_first_screen(results, order)}{_results(results, order)}"
+        f"{_failures(results)}{_reproduce(results)}</main>"
+        f"<footer>{_method()}</footer></body></html>\n"
+    )
+
+
+def _first_screen(results: Sequence[TaskResult], order: Sequence[str]) -> str:
+    """One task stands large with the fairness box beside its chart; several stand side by side above the box."""
+    style = looks(order)
+    panels = [(_conclusion(result), _chart(result, style, number)) for number, result in enumerate(results, start=1)]
+    if len(panels) == 1:
+        said, chart = panels[0]
+        beside = f"<div>{chart}{_key(results)}</div>{_fairness(results)}"
+        return f'<div class="lead">{said}</div><div class="beside">{beside}</div>'
+    articles = "".join(f"<article>{said}{chart}</article>" for said, chart in panels)
+    columns = "three" if len(panels) % 3 == 0 else "two"
+    return f'<div class="panels {columns}">{articles}</div>{_key(results)}{_fairness(results)}'
+
+
+def _conclusion(result: TaskResult) -> str:
+    said = conclude(result)
+    task = f"{result.name}: {result.plan.title}" if result.plan.title else result.name
+    small = " ".join(text(sentence(part)) for part in (said.detail, said.more) if part)
+    unfinished = missing_in_words(result.counts)
+    return (
+        f'<div class="said"><p class="task">{text(task)}</p><h2 class="claim">{text(sentence(said.claim))}</h2>'
+        + (f'<p class="soft">{small}</p>' if small else "")
+        + (f'<p class="unfinished">{text(sentence(unfinished))}</p>' if unfinished else "")
+        + "</div>"
+    )
+
+
+def _chart(result: TaskResult, style: dict[str, Look], number: int) -> str:
+    return f"<figure>{draw_chart(result, style, number, sentence(conclude(result).words))}</figure>"
+
+
+def _key(results: Sequence[TaskResult]) -> str:
+    key = "Line: mean over seeds. Band: 95 % interval. Small dots: single seeds. Dotted line: fitted power law."
+    if any(pair.crossover.train_size for result in results for pair in result.pairs):
+        key += " Upright line: crossover, shaded over its 95 % interval."
+    return f'<p class="key">{text(key)}</p>'
+
+
+def _fairness(results: Sequence[TaskResult]) -> str:
+    """List each finding once, gravest first, with the tasks that it holds for."""
+    where: dict[Finding, list[str]] = {}
+    for result in results:
+        for finding in result.findings:
+            where.setdefault(finding, []).append(result.name)
+    grave, notes = [], []
+    for finding in sorted(where, key=lambda finding: LEVELS.index(finding.level)):
+        everywhere = len(where[finding]) == len(results)
+        named = "" if everywhere else f' <span class="soft">({text(listing(where[finding]))})</span>'
+        level = f'<span class="level">{_LEVELS[finding.level]}</span>'
+        item = f'<li class="{finding.level}">{level}<span>{text(finding.words)}{named}</span></li>'
+        (notes if finding.level == "note" else grave).append(item)
+    folded = len(results) > 1 and notes  # the notes of several tasks would push the numbers off the screen
+    listed = "".join(grave if folded else grave + notes)
+    parts = [f'<ul class="findings">{listed}</ul>' if listed else ""]
+    if folded:
+        head = f"{plural(len(notes), 'note')}: what is matched, and on which axis"
+        parts.append(f'<details><summary>{head}</summary><ul class="findings">{"".join(notes)}</ul></details>')
+    return (
+        '<section class="fairness" aria-labelledby="fairness"><h2 id="fairness">Is the comparison fair?</h2>'
+        f"{''.join(parts)}</section>"
+    )
+
+
+def _results(results: Sequence[TaskResult], order: Sequence[str]) -> str:
+    parts = []
+    for result in results:
+        counts = result.counts
+        done = f"{count(counts['done'])} of {plural(counts['planned'], 'planned trial')} done"
+        said = f"{done}, {plural(counts['selected'], 'trial')} selected by validation accuracy and tested."
+        parts.append(f'<section><h2>{text(result.name)}</h2><p class="soft">{text(said)}</p>')
+        if result.pairs:
+            parts.append(tables.pairs_table(result))
+        parts.append(tables.results_table(result, order))
+        parts += [tables.differences_table(pair) for pair in result.pairs]
+        parts += [tables.fits_table(result, order), tables.costs_table(result, order), "</section>"]
+    return "".join(parts)
+
+
+def _failures(results: Sequence[TaskResult]) -> str:
+    found = [(result.name, tables.failures_table(result)) for result in results]
+    parts = [f"<h3>{text(name)}</h3>{table}" for name, table in found if table]
+    return f"<section><h2>Trials that failed</h2>{''.join(parts)}</section>" if parts else ""
+
+
+def _reproduce(results: Sequence[TaskResult]) -> str:
+    lead = "Each line repeats one plotted trial; on the same machine and number of threads it gives the same number."
+    lists = "".join(tables.commands(result) for result in results)
+    return f'<section><h2>Repeat it</h2><p class="soft">{lead}</p>{lists}{tables.environment_table(results)}</section>'
+
+
+def _method() -> str:
+    words = (
+        "How to read this: the learning rate of each model and size is the best on validation data, and test data is "
+        "read for these trials alone. Intervals are 95 % bootstrap intervals over seeds, paired between models, with "
+        "Student\u2019s tails; they hold for other seeds and subset draws of this data set, not for other data sets. "
+        "A crossover is claimed only where each model leads beyond the noise on its side of it, and nothing is "
+        "extrapolated. Tables for other programs lie beside this page: curves.csv, trials.csv and summary.json."
+    )
+    return f"<p>{text(words)}</p>"

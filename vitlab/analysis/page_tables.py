@@ -1,0 +1,220 @@
+"""The page's tables and lists: results, pairs, curves, costs, failures, commands, environment."""
+
+from __future__ import annotations
+
+import html
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from vitlab.analysis.drawing import LOOKS
+from vitlab.analysis.summary import costs, environment
+from vitlab.analysis.task_result import Pair, TaskResult, conclude_pair
+from vitlab.analysis.wording import about, count, interval_of_sizes, label, percent, plural, sentence, significant
+
+NONE = "\u2013"  # en dash
+
+
+def text(words: Any) -> str:
+    """Return words safe for the page, with a thin space that does not break before a percent sign."""
+    return html.escape(str(words)).replace(" %", "\u202f%")
+
+
+def table(
+    caption: str, columns: Sequence[str], bodies: Iterable[Sequence[str]], text_columns: Sequence[int] = ()
+) -> str:
+    """Return a table that scrolls by itself where the screen is narrow.
+
+    Args:
+        caption: what the table shows.
+        columns: column heads, as plain text.
+        bodies: groups of finished rows.
+        text_columns: which columns are aligned left, besides the first.
+    """
+    heads = "".join(
+        f'<th scope="col"{" class=text" if index in text_columns else ""}>{text(column)}</th>'
+        for index, column in enumerate(columns)
+    )
+    groups = "".join(f"<tbody>{''.join(rows)}</tbody>" for rows in bodies)
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{text(caption)}"><table>'
+        f"<caption>{text(caption)}</caption><thead><tr>{heads}</tr></thead>{groups}</table></div>"
+    )
+
+
+def results_table(result: TaskResult, order: Sequence[str]) -> str:
+    """Return test error by model and size.
+
+    Args:
+        result: one task's analysis.
+        order: all models of the page, for their colors.
+    """
+    columns = ("Model", "Images", "Test error", "95 % interval", "Seeds", "Learning rate", "Val. error", "NLL", "ECE")
+    bodies = []
+    for model in result.models:
+        cells = [
+            (
+                count(point.train_size),
+                percent(point.mean_error),
+                _percents(point.interval),
+                point.num_seeds,
+                f"{point.learning_rate:g}",
+                percent(point.mean_val_error),
+                NONE if point.test_means["nll"] is None else f"{point.test_means['nll']:.3f}",
+                NONE
+                if point.test_means["calibration_error"] is None
+                else percent(point.test_means["calibration_error"]),
+            )
+            for point in result.points_of(model)
+        ]
+        bodies.append(_group(model, order, cells))
+    return table("Selected trials: mean over seeds", columns, bodies)
+
+
+def pairs_table(result: TaskResult) -> str:
+    """Return crossover and data efficiency of each pair, in numbers and below them in words."""
+    columns = ("Pair", "Crossover", "95 % interval", "Resamples that cross", "Times the images", "95 % interval")
+    rows, words = [], []
+    for pair in result.pairs:
+        crossover, efficiency = pair.crossover, pair.data_efficiency
+        share = NONE if crossover.share_crossing is None else percent(crossover.share_crossing, 0)
+        known = crossover.candidate is not None and crossover.share_crossing is not None
+        span = interval_of_sizes(crossover.interval, pair.train_sizes[0], pair.train_sizes[-1]) if known else NONE
+        where = "none" if crossover.train_size is None else f"{about(crossover.train_size)} images"
+        ratio = interval = NONE
+        if efficiency.ratio is not None:
+            ratio = f"{label(efficiency.needs_more)} needs {significant(efficiency.ratio)} \u00d7"
+        if efficiency.interval is not None:
+            interval = " to ".join(significant(end) for end in efficiency.interval)
+        name = f"{label(pair.models[0])} and {label(pair.models[1])}"
+        rows.append(_row((where, span, share, ratio, interval), f'<th scope="row">{text(name)}</th>'))
+        said = [conclude_pair(pair).words]
+        said += [] if efficiency.words in said[0] else [efficiency.words]
+        words.append(f"<p>{' '.join(text(sentence(part)) for part in said)}</p>")
+    return "".join(words) + table("Crossover and data efficiency", columns, [rows])
+
+
+def differences_table(pair: Pair) -> str:
+    """Return a pair's paired difference and data-efficiency ratio at each size."""
+    first, second = (label(model) for model in pair.models)
+    efficiency = pair.data_efficiency
+    more, less = efficiency.needs_more, efficiency.needs_less
+    needed = {row["train_size"]: row for row in efficiency.at_sizes}
+    last = f"Times the images {label(more)} needs for {label(less)}\u2019s error" if more else "Images needed"
+    columns = (
+        "Images",
+        f"{first} error minus {second} error",
+        "95 % interval",
+        "Ahead beyond the noise",
+        "Seeds",
+        last,
+    )
+    rows = []
+    for row in pair.differences:
+        times = needed.get(row.train_size)
+        cells = (
+            f"{100 * row.difference:+.1f} points",
+            NONE if row.interval is None else f"{100 * row.interval[0]:+.1f} to {100 * row.interval[1]:+.1f}",
+            label(row.clear_leader) if row.clear_leader else "neither",
+            row.num_seeds,
+            NONE if times is None else times["bound"] or significant(times["ratio"]),
+        )
+        rows.append(_row(cells, f'<th scope="row">{count(row.train_size)}</th>'))
+    return table(f"{first} and {second} at each size, on the same seeds", columns, [rows])
+
+
+def fits_table(result: TaskResult, order: Sequence[str]) -> str:
+    """Return the fitted power laws."""
+    columns = ("Model", "a", "b", "c", "Residual (log)", "Remarks")
+    rows = []
+    for model, fit in result.fits.items():
+        known = fit.a is not None
+        cells = [f"{fit.a:.3g}", f"{fit.b:.3f}", percent(fit.c), f"{fit.residual:.3f}"] if known else [NONE] * 4
+        remarks = [fit.reason] if fit.reason else []
+        if known and not fit.offset_identified:
+            remarks.append("the sizes do not tell the offset c from 0")
+        cells = "".join(_cell(cell) for cell in cells) + f'<td class="text">{text("; ".join(remarks) or NONE)}</td>'
+        rows.append(f"<tr>{_model_head(model, order)}{cells}</tr>")
+    return table("Fitted curves: error = a · images⁻ᵇ + c", columns, [rows], text_columns=(5,))
+
+
+def costs_table(result: TaskResult, order: Sequence[str]) -> str:
+    """Return parameters, MACs, time and memory by model and size."""
+    columns = ("Model", "Images", "Parameters", "MACs per image", "Seconds", "Peak memory", "Examples seen", "Device")
+    cells: dict[str, list[tuple]] = {}
+    for row in costs(result):
+        memory = row["peak_memory_bytes"]
+        cells.setdefault(row["model"], []).append(
+            (
+                count(row["train_size"]),
+                _number(row["params"]),
+                _number(row["macs"]),
+                NONE if row["seconds"] is None else f"{row['seconds']:,.1f}",
+                NONE if memory is None else f"{memory / 2**20:,.0f} MiB",
+                _number(row["examples_seen"]),
+                row["device"],
+            )
+        )
+    bodies = [_group(model, order, rows) for model, rows in cells.items()]
+    return table("Cost of a selected trial: median over seeds", columns, bodies)
+
+
+def failures_table(result: TaskResult) -> str:
+    """Return the failed trials with their errors, or nothing."""
+    failed = [record for record in result.records if record["status"] == "failed"]
+    failed.sort(key=lambda r: (r["model"], r["train_size"], r["learning_rate"], r["seed"]))
+    rows = []
+    for record in failed:
+        cells = (count(record["train_size"]), record["seed"], f"{record['learning_rate']:g}")
+        head = f'<th scope="row">{text(label(record["model"]))}</th>'
+        error = f'<td class="text">{text(record.get("error") or "no message")}</td>'
+        rows.append(f"<tr>{head}{''.join(_cell(cell) for cell in cells)}{error}</tr>")
+    columns = ("Model", "Images", "Seed", "Learning rate", "Error")
+    return table(f"{plural(len(rows), 'failed trial')}", columns, [rows], text_columns=(4,)) if rows else ""
+
+
+def commands(result: TaskResult) -> str:
+    """Return the command line of each selected trial, folded."""
+    items = []
+    for trial in result.selected:
+        name = f"{label(trial['model'])}, {count(trial['train_size'])} images, seed {trial['seed']}"
+        line = f"vitlab fit {shlex.join(trial.get('arguments') or [])}"
+        test = percent(1 - trial["test"]["accuracy"], 2)
+        items.append(f"<li>{text(name)}: {text(test)} error<pre>{html.escape(line)}</pre></li>")
+    head = f"{text(result.name)}: {plural(len(items), 'command line')}"
+    return f'<details><summary>{head}</summary><ul class="commands">{"".join(items)}</ul></details>'
+
+
+def environment_table(results: Sequence[TaskResult]) -> str:
+    """Return what the selected trials ran with."""
+    rows = [
+        f'<tr><th scope="row">{text(name)}</th><td class="text">{text(", ".join(values))}</td></tr>'
+        for name, values in environment(results).items()
+    ]
+    return table("What the selected trials ran with", ("Part", "Version"), [rows], text_columns=(1,))
+
+
+def _row(cells: Iterable[Any], head: str) -> str:
+    return f"<tr>{head}{''.join(_cell(cell) for cell in cells)}</tr>"
+
+
+def _cell(words: Any) -> str:
+    return f"<td>{text(words)}</td>"
+
+
+def _group(model: str, order: Sequence[str], cells: Sequence[Iterable[Any]]) -> list[str]:
+    """Return rows of which the first carries the model's name for all."""
+    head = _model_head(model, order, f'scope="rowgroup" rowspan="{len(cells)}"')
+    return [_row(row, "" if index else head) for index, row in enumerate(cells)]
+
+
+def _model_head(model: str, order: Sequence[str], scope: str = 'scope="row"') -> str:
+    return f'<th {scope} class="model m{order.index(model) % len(LOOKS)}">{text(label(model))}</th>'
+
+
+def _percents(interval: tuple[float, float] | None) -> str:
+    return NONE if interval is None else f"{100 * interval[0]:.1f} to {percent(interval[1])}"
+
+
+def _number(value: float | None) -> str:
+    return NONE if value is None else count(value)

@@ -1,0 +1,147 @@
+"""The report's content as plain data: what `summary.json` holds and the terminal prints.
+
+What is measured by the clock stands under "costs", away from "points", "fits" and "pairs": these are equal for two runs
+of the same sweep on one machine, however often it was interrupted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from vitlab.analysis.learning_curves import PowerLaw
+from vitlab.analysis.selection import Point
+from vitlab.analysis.task_result import Pair, TaskResult, conclude, conclude_pair
+from vitlab.analysis.wording import count, plural, sentence
+
+SCHEMA = 1
+_COSTS = ("params", "macs", "seconds", "peak_memory_bytes", "examples_seen")
+
+
+def summarize(results: Sequence[TaskResult]) -> dict[str, Any]:
+    """Return the summary of one or several tasks.
+
+    Args:
+        results: analyses, in the order to report them.
+    """
+    counts = [result.counts for result in results]
+    return {
+        "schema": SCHEMA,
+        "complete": all(number["missing"] == 0 for number in counts),
+        "headlines": [line for result in results for line in _headlines(result)],
+        "counts": {key: sum(number[key] for number in counts) for key in counts[0]},
+        "tasks": [_task(result) for result in results],
+        "points": [{"task": r.name, **_point(point)} for r in results for point in r.points],
+        "fits": [{"task": r.name, "model": model, **_fit(fit)} for r in results for model, fit in r.fits.items()],
+        "pairs": [{"task": r.name, **_pair(pair)} for r in results for pair in r.pairs],
+        "fairness": [{"task": r.name, **dataclasses.asdict(finding)} for r in results for finding in r.findings],
+        "costs": [{"task": r.name, **cost} for r in results for cost in costs(r)],
+        "environment": environment(results),
+    }
+
+
+def headlines(summary: dict[str, Any]) -> list[str]:
+    """Return the lines to print: a conclusion per task, and what is missing.
+
+    Args:
+        summary: what `summarize` or `write_report` gave.
+    """
+    return list(summary["headlines"])
+
+
+def missing_in_words(counts: dict[str, int]) -> str:
+    """Return what an unfinished or partly failed sweep lacks, or an empty text.
+
+    Args:
+        counts: of TaskResult.
+    """
+    parts = []
+    if counts["missing"]:
+        parts.append(f"{count(counts['done'])} of {plural(counts['planned'], 'trial')} done, the rest is still missing")
+    if counts["failed"]:
+        parts.append(f"{plural(counts['failed'], 'trial')} failed")
+    return "; ".join(parts)
+
+
+def costs(result: TaskResult) -> list[dict[str, Any]]:
+    """Return the measured cost of the selected trials by model and size: the median over seeds.
+
+    Args:
+        result: one task's analysis.
+    """
+    rows = []
+    for point in result.points:
+        trials = [t for t in result.selected if (t["model"], t["train_size"]) == (point.model, point.train_size)]
+        row: dict[str, Any] = {"model": point.model, "train_size": point.train_size}
+        for key in _COSTS:
+            values = [trial[key] for trial in trials if trial.get(key) is not None]
+            row[key] = statistics.median(values) if values else None
+        row["device"] = ", ".join(sorted({str(trial.get("device")) for trial in trials}))
+        rows.append(row)
+    return rows
+
+
+def environment(results: Sequence[TaskResult]) -> dict[str, list[str]]:
+    """Return every version, device, thread count and commit that the selected trials ran with.
+
+    Args:
+        results: analyses.
+    """
+    found: dict[str, set[str]] = {}
+    for trial in (trial for result in results for trial in result.selected):
+        facts = {**(trial.get("versions") or {})}
+        facts |= {"device": trial.get("device"), "threads": trial.get("num_threads"), "commit": trial.get("commit")}
+        for name, value in facts.items():
+            found.setdefault(name, set()).add("unknown" if value is None else str(value))
+    return {name: sorted(values) for name, values in found.items()}
+
+
+def _headlines(result: TaskResult) -> list[str]:
+    lines = [f"{result.name}: {conclude(result).words}."]
+    missing = missing_in_words(result.counts)
+    if missing:
+        lines.append(f"{result.name}: {sentence(missing)}")
+    return lines
+
+
+def _task(result: TaskResult) -> dict[str, Any]:
+    plan = result.plan
+    return {
+        "task": result.name,
+        "title": plan.title,
+        "dataset": ", ".join(sorted({str(record.get("dataset")) for record in result.records})),
+        "models": list(plan.models),
+        "train_sizes": list(plan.train_sizes),
+        "seeds": list(plan.seeds),
+        "learning_rates": {model: list(rates) for model, rates in plan.learning_rates.items()},
+        "budget": plan.budget,
+        "counts": result.counts,
+        "conclusion": conclude(result).words,
+    }
+
+
+def _point(point: Point) -> dict[str, Any]:
+    row = dataclasses.asdict(point)
+    row |= row.pop("test_means")
+    row["errors"] = {str(seed): error for seed, error in point.errors.items()}
+    return {**row, "mean_error": point.mean_error, "num_seeds": point.num_seeds}
+
+
+def _fit(fit: PowerLaw) -> dict[str, Any]:
+    return {"formula": "error = a * train_size^-b + c", **dataclasses.asdict(fit)}
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    crossover, efficiency = pair.crossover, pair.data_efficiency
+    return {
+        **dataclasses.asdict(pair),
+        "crossover": {
+            "train_size": crossover.train_size,
+            "reason": crossover.reason,
+            **dataclasses.asdict(crossover),
+        },
+        "data_efficiency": {**dataclasses.asdict(efficiency), "words": efficiency.words},
+        "words": conclude_pair(pair).words,
+    }

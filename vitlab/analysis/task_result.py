@@ -1,0 +1,176 @@
+"""One task's whole analysis: from its plan and records to points, fits, pairs and findings."""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vitlab.analysis import bootstrap
+from vitlab.analysis.crossover import Crossover, Difference, compare_sizes, find_crossover
+from vitlab.analysis.data_efficiency import DataEfficiency, compare_efficiency
+from vitlab.analysis.fairness import Finding, check_fairness
+from vitlab.analysis.learning_curves import PowerLaw, fit_power_law
+from vitlab.analysis.selection import Point, Record, paired_errors, select_points, selected_trials
+from vitlab.analysis.wording import label, listing
+from vitlab.sweep.selection import chosen_learning_rates
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two models on one task."""
+
+    models: tuple[str, str]
+    train_sizes: list[int]
+    differences: list[Difference]
+    crossover: Crossover
+    data_efficiency: DataEfficiency
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """One task's result in words: a claim, what it rests on, and what else is worth saying."""
+
+    claim: str
+    detail: str = ""
+    more: str = ""
+
+    @property
+    def words(self) -> str:
+        """Return all of it as one sentence, without its first capital and full stop."""
+        detailed = f"{self.claim} ({self.detail})" if self.detail else self.claim
+        return f"{detailed}; {self.more}" if self.more else detailed
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What one sweep says.
+
+    Args:
+        name: the task, made unique among the tasks of a report.
+        plan: the sweep's plan.
+        records: its trial records.
+        selected: the tested trials at the chosen learning rates.
+        points: one per model and size.
+        fits: power law by model.
+        pairs: every two models that share a size and a seed.
+        findings: of the fairness check.
+    """
+
+    name: str
+    plan: Any
+    records: list[Record]
+    selected: list[Record]
+    points: list[Point]
+    fits: dict[str, PowerLaw]
+    pairs: list[Pair]
+    findings: list[Finding]
+
+    @property
+    def models(self) -> list[str]:
+        """Return the models that have a point, in the plan's order."""
+        return [model for model in self.plan.models if self.points_of(model)]
+
+    def points_of(self, model: str) -> list[Point]:
+        """Return one model's points by growing size."""
+        return [point for point in self.points if point.model == model]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return how many trials are planned, done, failed and missing, and how many of the done ones were selected."""
+        recorded = {record["id"] for record in self.records}
+        return {
+            "planned": len(self.plan.trials),
+            "done": sum(record["status"] == "done" for record in self.records),
+            "failed": sum(record["status"] == "failed" for record in self.records),
+            "missing": sum(trial.id not in recorded for trial in self.plan.trials),
+            "selected": len(self.selected),
+        }
+
+
+def analyze_task(plan: Any, records: Sequence[Record], name: str | None = None, seed: int = 0) -> TaskResult:
+    """Return the analysis of one sweep.
+
+    Args:
+        plan: the sweep's plan.
+        records: its trial records, in any order.
+        name: how to call the task; the plan's name by default.
+        seed: seed of the bootstrap.
+    """
+    records = sorted(records, key=lambda record: record["id"])
+    chosen = chosen_learning_rates(records)
+    points = select_points(records, chosen, plan.models, plan.seeds, seed)
+    present = list(dict.fromkeys(point.model for point in points))
+    fits = {}
+    for model in present:
+        own = [point for point in points if point.model == model]
+        fits[model] = fit_power_law([point.train_size for point in own], [point.mean_error for point in own])
+    pairs = [compare_models(points, models, seed) for models in itertools.combinations(present, 2)]
+    return TaskResult(
+        name=name or plan.task,
+        plan=plan,
+        records=records,
+        selected=selected_trials(records, chosen),
+        points=points,
+        fits=fits,
+        pairs=[pair for pair in pairs if pair is not None],
+        findings=check_fairness(plan, records, chosen, points),
+    )
+
+
+def compare_models(points: Sequence[Point], models: tuple[str, str], seed: int = 0) -> Pair | None:
+    """Return how two models compare on the seeds and sizes they share, or None if they share none.
+
+    Args:
+        points: points of one task.
+        models: names of the two models.
+        seed: seed of the bootstrap.
+    """
+    sizes, errors = paired_errors(points, models)
+    if not sizes:
+        return None
+    # Each pair has its own stream, so that a third model in the sweep does not move this pair's interval.
+    means, draws = bootstrap.draw_means(errors, [seed, zlib.crc32(" ".join(models).encode())])
+    differences = compare_sizes(models, sizes, errors, draws)
+    crossover = find_crossover(models, differences, draws)
+    efficiency = compare_efficiency(models, sizes, np.asarray(means), draws)
+    return Pair(tuple(models), sizes, differences, crossover, efficiency)
+
+
+def conclude(result: TaskResult) -> Conclusion:
+    """Return what the task says in words."""
+    if len(result.models) == 1:
+        return Conclusion(f"only {label(result.models[0])} has finished trials, so there is nothing to compare yet")
+    if not result.pairs:
+        return Conclusion("the models share no finished size and seed, so there is nothing to compare yet")
+    if len(result.pairs) == 1:
+        return conclude_pair(result.pairs[0])
+    return _leaders(result)
+
+
+def conclude_pair(pair: Pair) -> Conclusion:
+    """Return what a pair of models says in words; one number for data efficiency suits curves that do not cross."""
+    crosses = pair.crossover.verdict == "crosses"
+    more = "" if crosses or pair.data_efficiency.ratio is None else pair.data_efficiency.words
+    return Conclusion(pair.crossover.claim, pair.crossover.detail, more)
+
+
+def _leaders(result: TaskResult) -> Conclusion:
+    """Say with many models who has the lowest mean error where; the pairs' table has the rest."""
+    sizes = sorted({point.train_size for point in result.points})
+    lowest = {
+        size: min((p for p in result.points if p.train_size == size), key=lambda point: point.mean_error).model
+        for size in sizes
+    }
+    spans = []
+    for model, group in itertools.groupby(sizes, key=lowest.get):
+        span = list(group)
+        where = f"{span[0]:,}" if len(span) == 1 else f"{span[0]:,} to {span[-1]:,}"
+        spans.append(f"{label(model)} at {where} images")
+    crossing = sum(pair.crossover.verdict == "crosses" for pair in result.pairs)
+    detail = f"the lead changes in {crossing} of {len(result.pairs)} pairs of models"
+    return Conclusion(f"lowest mean error: {listing(spans)}", detail)

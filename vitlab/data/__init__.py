@@ -1,0 +1,36 @@
+"""Data sets, nested subsets, augmentation and the loaders that serve them to a Lightning trainer."""
+
+from vitlab.data.datamodule import DataModule
+from vitlab.data.datasets import ArrayImages, Digits, Glyphs, ImageDataset, Images
+from vitlab.data.decoding import read_image
+from vitlab.data.device_loader import EpochOrder, InMemoryLoader, WorkerLoader
+from vitlab.data.image_folder import FileImages, ImageFolder
+from vitlab.data.statistics import channel_statistics
+from vitlab.data.subsets import balanced_order, nested_subsets, split_validation, write_manifest
+from vitlab.data.torchvision_datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
+from vitlab.data.transforms import Augmentation
+
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "MNIST",
+    "ArrayImages",
+    "Augmentation",
+    "DataModule",
+    "Digits",
+    "EpochOrder",
+    "FashionMNIST",
+    "FileImages",
+    "Glyphs",
+    "ImageDataset",
+    "ImageFolder",
+    "Images",
+    "InMemoryLoader",
+    "WorkerLoader",
+    "balanced_order",
+    "channel_statistics",
+    "nested_subsets",
+    "read_image",
+    "split_validation",
+    "write_manifest",
+]

@@ -1,0 +1,207 @@
+"""From a data set to batches: validation split, training subset, order, augmentation, normalization.
+
+All trials share one validation split; the seed decides the rest: which training images are drawn, their order and their
+augmentation. Images travel as uint8, a quarter of the bytes, and become normalized floats on the device.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+
+from vitlab.data.datasets import ArrayImages, ImageDataset, Images
+from vitlab.data.device_loader import EpochOrder, InMemoryLoader, WorkerLoader
+from vitlab.data.statistics import ChannelStatistics, cached_channel_statistics, channel_statistics
+from vitlab.data.subsets import manifest, nested_subsets, split_validation
+from vitlab.data.transforms import Augmentation
+
+VALIDATION_SEED = 0
+EVALUATION_BATCH_SIZE = 500
+MAX_SMALL_SIZE = 64  # pixels
+MIN_STD = 1 / 255
+
+
+class DataModule(LightningDataModule):
+    """Serves one data set to a Lightning trainer.
+
+    With several devices, each takes its share of every batch; Lightning leaves loaders of this kind as they are.
+
+    Args:
+        dataset: where the images come from.
+        train_size: number of training images, drawn class-balanced, at least the number of classes; null uses all that
+            validation leaves. With the same seed, smaller subsets are contained in larger ones.
+        val_size: validation images split from the training data, as a number or as a fraction between 0 and 1. Not used
+            when the data set has validation images of its own.
+        batch_size: images per step, over all devices together, 1 or more.
+        seed: seed of the training subset, the order and the augmentation, 0 or more.
+        augmentation: random changes to training images; null for none.
+        num_workers: processes that read images too large to be held in memory; 0 reads in the main process.
+
+    Shape:
+        batches are pairs: images float32 (batch, channels, height, width), labels int64 (batch,).
+
+    Raises:
+        ValueError: a value is out of its range; on `setup`, the data cannot give the sizes.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        train_size: int | None = None,
+        val_size: int | float = 0.1,
+        batch_size: int = 128,
+        seed: int = 0,
+        augmentation: Augmentation | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
+            if value < least:
+                raise ValueError(f"{name} {value} is too small; use {least} or more")
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"seed {seed} is out of range; use 0 to 2**64 - 1")
+        if train_size is not None and train_size < dataset.num_classes:
+            raise ValueError(
+                f"train_size {train_size} is below the number of classes; use {dataset.num_classes} or more, or null"
+            )
+        self.dataset = dataset
+        self.train_size, self.val_size = train_size, val_size
+        self.batch_size, self.seed = batch_size, seed
+        self.augmentation = augmentation
+        self.num_workers = num_workers
+        self._train: tuple[Images, np.ndarray] | None = None
+        self._val: tuple[Images, np.ndarray] | None = None
+        self._statistics: ChannelStatistics | None = None
+        self._normalizers: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def __str__(self) -> str:
+        # Lightning's own would build all loaders, reading every image, to print their lengths.
+        names = ("train_size", "val_size", "batch_size", "seed", "augmentation", "num_workers")
+        settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"DataModule({self.dataset.name}, {settings})"
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self.dataset.num_classes
+
+    @property
+    def in_channels(self) -> int:
+        """Color channels of an image."""
+        return self.dataset.in_channels
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of an image in pixels."""
+        return self.dataset.image_size
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class, indexed by label."""
+        return self.dataset.class_names
+
+    def prepare_data(self) -> None:
+        """Downloads what is missing; Lightning calls this in one process only."""
+        self.dataset.prepare()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Splits the images and computes the channel statistics; a second call does nothing.
+
+        Raises:
+            ValueError: the data cannot give the sizes.
+        """
+        if self._statistics is not None:
+            return
+        train, own_validation = self.dataset.train(), self.dataset.validation()
+        if own_validation is not None:
+            pool, self._val = np.arange(len(train)), (own_validation, np.arange(len(own_validation)))
+        else:
+            pool, held_out = split_validation(train.labels, self.val_size, VALIDATION_SEED, self.class_names)
+            self._val = train, held_out
+        chosen = pool
+        if self.train_size is not None:
+            subset = nested_subsets(train.labels[pool], [self.train_size], self.seed, self.class_names)[0]
+            chosen = pool[subset]
+        self._train = train, chosen
+        # Of the whole pool, whatever the subset: normalization is part of the data, not of what is compared.
+        if isinstance(train, ArrayImages):
+            self._statistics = channel_statistics(train.batch, pool)
+        else:
+            self._statistics = cached_channel_statistics(train.batch, pool, self.dataset.fingerprint)
+
+    @property
+    def channel_statistics(self) -> ChannelStatistics:
+        """Mean and standard deviation of each channel of the training data, in units where white is 1."""
+        self.setup()
+        return self._statistics
+
+    def manifest(self) -> dict[str, Any]:
+        """Describes the training subset: data set, fingerprint, seed, size, class counts, indices into its train()."""
+        self.setup()
+        images, indices = self._train
+        dataset = self.dataset
+        return manifest(dataset.name, dataset.fingerprint, self.seed, images.labels, indices, self.class_names)
+
+    def train_dataloader(self) -> InMemoryLoader | WorkerLoader:
+        """Shuffled, augmented batches of the training subset."""
+        self.setup()
+        return self._loader(*self._train, shuffle=True)
+
+    def val_dataloader(self) -> InMemoryLoader | WorkerLoader:
+        """Every validation image once."""
+        self.setup()
+        return self._loader(*self._val, shuffle=False)
+
+    def test_dataloader(self) -> InMemoryLoader | WorkerLoader:
+        """Every test image once."""
+        self.setup()
+        test = self.dataset.test()
+        return self._loader(test, np.arange(len(test)), shuffle=False)
+
+    def predict_dataloader(self) -> InMemoryLoader | WorkerLoader:
+        """The test images, in their order."""
+        return self.test_dataloader()
+
+    def normalize(self, images: torch.Tensor) -> torch.Tensor:
+        """Scales uint8 images so that each channel of the training data has mean 0 and standard deviation 1.
+
+        Args:
+            images: what the loaders give.
+
+        Shape:
+            uint8 (batch, channels, height, width) to float32 of the same shape.
+        """
+        scale, shift = self._normalizer(images.device)
+        return images.float().mul_(scale).add_(shift)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Normalizes the images where the model will read them; Lightning calls this."""
+        images, labels = batch
+        return self.normalize(images), labels
+
+    def _normalizer(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        if device not in self._normalizers:
+            mean, std = (
+                torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1) for values in self.channel_statistics
+            )
+            # A channel that never changes has no deviation to divide by.
+            std = std.clamp(min=MIN_STD)
+            self._normalizers[device] = (1 / (255 * std)).float().to(device), (-mean / std).float().to(device)
+        return self._normalizers[device]
+
+    def _loader(self, images: Images, indices: np.ndarray, shuffle: bool) -> InMemoryLoader | WorkerLoader:
+        # Small images fill a larger batch when no gradients are kept; the results do not depend on it.
+        larger = max(self.batch_size, EVALUATION_BATCH_SIZE) if self.image_size <= MAX_SMALL_SIZE else self.batch_size
+        order = EpochOrder(
+            num_images=len(indices),
+            batch_size=self.batch_size if shuffle else larger,
+            seed=self.seed,
+            shuffle=shuffle,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+        )
+        augmentation = self.augmentation if shuffle else None
+        if images.in_memory:
+            return InMemoryLoader(images, indices, order, augmentation)
+        return WorkerLoader(images, indices, order, augmentation, self.num_workers)

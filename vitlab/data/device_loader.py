@@ -1,0 +1,194 @@
+"""Batches in an order that depends on seed and epoch alone.
+
+Both families of a comparison must see the same images in the same order, however many random numbers their
+initialization drew. So the order has a generator of its own, and the global one is neither read nor advanced.
+
+Several devices share each batch: no sample is counted twice, as padded samplers do, and none is left out.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from vitlab.data.subsets import random_words
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+Augment = Callable[[np.ndarray, int], np.ndarray]
+
+
+class LabeledImages(Protocol):
+    """What a loader needs of the images: their labels, and any of them by index."""
+
+    labels: np.ndarray
+
+    def batch(self, indices: np.ndarray) -> np.ndarray:
+        """The images of these indices, uint8 (batch, height, width, channels)."""
+
+
+class BatchPlan(NamedTuple):
+    """One batch before it is read: positions of its images, and the seed of their augmentation."""
+
+    positions: np.ndarray
+    augmentation_seed: int
+
+
+class EpochOrder:
+    """The batches of an epoch, as positions 0 ... num_images - 1.
+
+    When shuffled, each epoch has an order of its own and all batches have `batch_size` images; the few images left over
+    wait for another epoch. Otherwise every image comes exactly once, in batches of nearly equal size.
+
+    Args:
+        num_images: number of images, 1 or more.
+        batch_size: images per batch over all devices together, 1 or more.
+        seed: seed of the order and of the augmentation, 0 or more.
+        shuffle: whether to shuffle; True for training.
+        rank: number of this device, 0 to `world_size` - 1.
+        world_size: number of devices that share each batch.
+
+    Raises:
+        ValueError: fewer images than devices, or a value out of its range.
+    """
+
+    def __init__(
+        self, num_images: int, batch_size: int, seed: int = 0, shuffle: bool = False, rank: int = 0, world_size: int = 1
+    ) -> None:
+        if batch_size < 1 or not 0 <= rank < world_size:
+            raise ValueError(
+                f"batch_size {batch_size} must be 1 or more, and rank {rank} below world_size {world_size}"
+            )
+        if num_images < world_size:
+            raise ValueError(f"{num_images} images cannot be shared by {world_size} devices; use fewer devices")
+        if shuffle and batch_size % world_size:
+            raise ValueError(
+                f"batch_size {batch_size} (over all devices) is not divisible by {world_size} devices; "
+                f"use a multiple of {world_size}"
+            )
+        self.num_images, self.batch_size, self.seed, self.shuffle = num_images, batch_size, seed, shuffle
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch whose order comes next; Lightning calls this before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        if self.shuffle:
+            # Fewer images than a batch make one batch of all: dropping it would leave nothing to train on.
+            return max(1, self.num_images // self.batch_size)
+        # Never so many that a batch has no image for one of the devices: it would wait forever for the others.
+        return min(-(-self.num_images // self.batch_size), self.num_images // self.world_size)
+
+    def __iter__(self) -> Iterator[BatchPlan]:
+        if self.shuffle:
+            keys = random_words(self.num_images, self.seed, "order", self.epoch)
+            order = np.argsort(keys, kind="stable")[: len(self) * self.batch_size]
+        else:
+            order = np.arange(self.num_images)
+        seeds = random_words(len(self), self.seed, f"augmentation of rank {self.rank}", self.epoch)
+        # Near-equal batches give every device a share of each, hence equally many steps.
+        for positions, seed in zip(np.array_split(order, len(self)), seeds, strict=True):
+            yield BatchPlan(positions[self.rank :: self.world_size], int(seed))
+
+
+class InMemoryLoader:
+    """Batches cut from one tensor that holds all images, without worker processes.
+
+    Args:
+        images: the images.
+        indices: which of them to use; position p of the order stands for image `indices[p]`.
+        order: the order of an epoch.
+        augment: random changes to a batch of images, given a seed.
+
+    Shape:
+        iterates over pairs: images uint8 (batch, channels, height, width), labels int64 (batch,).
+    """
+
+    batch_sampler = None  # Lightning looks for it beside `sampler`
+
+    def __init__(
+        self, images: LabeledImages, indices: np.ndarray, order: EpochOrder, augment: Augment | None = None
+    ) -> None:
+        self.sampler = order  # Lightning looks for `sampler.set_epoch`
+        self.augment = augment
+        self.labels = torch.from_numpy(images.labels[indices])
+        pixels = torch.from_numpy(images.batch(indices))
+        # Augmentation wants channels last, the model channels first: convert once, not per step, where it can be.
+        self.pixels = pixels if augment else pixels.permute(0, 3, 1, 2).contiguous()
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for plan in self.sampler:
+            positions = torch.from_numpy(plan.positions)
+            images = self.pixels[positions]
+            if self.augment:
+                images = _channels_first(self.augment(images.numpy(), plan.augmentation_seed))
+            yield images, self.labels[positions]
+
+
+class WorkerLoader:
+    """Batches read by worker processes, for images too large to hold in memory.
+
+    It holds a torch DataLoader rather than being one, because Lightning rebuilds a DataLoader's sampler for prediction.
+
+    Args:
+        images: the images.
+        indices: which of them to use; position p of the order stands for image `indices[p]`.
+        order: the order of an epoch.
+        augment: random changes to a batch of images, given a seed.
+        num_workers: number of worker processes; 0 reads in the main process.
+
+    Shape:
+        iterates over pairs: images uint8 (batch, channels, height, width), labels int64 (batch,).
+    """
+
+    batch_sampler = None
+
+    def __init__(
+        self,
+        images: LabeledImages,
+        indices: np.ndarray,
+        order: EpochOrder,
+        augment: Augment | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        self.sampler = order
+        self._loader = DataLoader(
+            _PlannedBatches(images, indices, augment),
+            batch_size=None,  # the order makes the batches; a worker reads a whole one
+            sampler=order,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            # Without a generator of its own, each epoch draws a number from the global one and shifts dropout.
+            generator=torch.Generator().manual_seed(order.seed % 2**63),
+        )
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._loader)
+
+
+class _PlannedBatches(Dataset):
+    """Reads a planned batch; the plan brings the seed, so that workers share no random stream and repeat none."""
+
+    def __init__(self, images: LabeledImages, indices: np.ndarray, augment: Augment | None) -> None:
+        self.images, self.indices, self.augment = images, indices, augment
+
+    def __getitem__(self, plan: BatchPlan) -> Batch:
+        chosen = self.indices[plan.positions]
+        pixels = self.images.batch(chosen)
+        if self.augment:
+            pixels = self.augment(pixels, plan.augmentation_seed)
+        return _channels_first(pixels), torch.from_numpy(self.images.labels[chosen])
+
+
+def _channels_first(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()

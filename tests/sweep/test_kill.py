@@ -46,7 +46,9 @@ def test_twenty_kills_lose_nothing_and_do_nothing_twice(write_sweep, tmp_path):
     sizes = ("train_sizes: [11, 23]", "train_sizes: [11, 23, 47, 97]")
     config = write_sweep(("amount: 3", "amount: 60"), ("seeds: [0, 1]", "seeds: [0, 1, 2]"), sizes)
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-    assert start(config, undisturbed).wait(timeout=600) == 0
+    calm = start(config, undisturbed)
+    _, errors = calm.communicate(timeout=600)
+    assert calm.returncode == 0, errors
 
     generator, done, kills = random.Random(0), {}, {"launcher": 0, "worker": 0}
     process = start(config, disturbed)

@@ -142,9 +142,18 @@ class _Session:
         largest = {trial.model: trial for trial in schedule.open_fits}
         for position, (model, trial) in enumerate(largest.items()):
             worker = self.workers[position % len(self.workers)]
-            answer = worker.do(self._job("check", trial))
+            answer = self._answer_to_check(worker, self._job("check", trial))
             if answer["status"] == "failed":
                 raise ValueError(f"model {model} with {trial.train_size} images cannot be trained: {answer['error']}")
+
+    @staticmethod
+    def _answer_to_check(worker: _Worker, job: Job) -> Answer:
+        for _ in range(_MAX_DEATHS):
+            try:
+                return worker.do(job)
+            except WorkerDiedError as death:
+                answer = {"status": "failed", "error": str(death)}
+        return answer
 
     def _work_off(self, schedule: Schedule) -> None:
         progress = Progress(self.plan.task, len(self.plan.trials), schedule.counts())

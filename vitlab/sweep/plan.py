@@ -39,6 +39,17 @@ class Trial:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
+    def has_many_processes(self) -> bool:
+        """Whether the trial trains with several processes of its own (DDP, FSDP)."""
+        trainer = self.settings.get("trainer", {})
+        counts = (trainer.get("devices"), trainer.get("num_nodes"))
+        strategy = trainer.get("strategy")
+        name = strategy.get("class_path", "") if isinstance(strategy, dict) else str(strategy)
+        return any(type(number) is int and number > 1 for number in counts) or any(
+            kind in name.lower() for kind in ("ddp", "fsdp", "modelparallel", "deepspeed")
+        )
+
+    @property
     def arguments(self) -> list[str]:
         """What to paste after `vitlab fit` (each word quoted for the shell) to repeat the trial."""
         return [f"--{name}={value}" for name, value in _flatten(self.settings)]

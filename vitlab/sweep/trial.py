@@ -5,6 +5,7 @@ fit) ends in a record with status `failed` and the error in it. Only the end of 
 """
 
 import contextlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -55,13 +56,14 @@ def fit_trial(folder: Path, trial: Trial, num_threads: int) -> Record:
         record |= _results(cli, history)
         record["seconds"] = round(time.perf_counter() - start, 3)
         record["peak_memory_bytes"] = _peak_memory_bytes()
-        _save_weights(cli.model, checkpoint_path(folder, trial.id))
-        write_manifest(
-            Path(folder) / "subsets" / f"n{trial.train_size}-seed{trial.seed}.json", cli.datamodule.manifest()
-        )
+        if _is_first_process():
+            _save_weights(cli.model, checkpoint_path(folder, trial.id))
+            subset = f"n{trial.train_size}-seed{trial.seed}.json"
+            write_manifest(Path(folder) / "subsets" / subset, cli.datamodule.manifest())
     except Exception as error:  # the record is where a sweep's user reads what happened
         record = blank_record(trial, num_threads) | {"error": describe(error)}
-    write_record(folder, record)
+    if _is_first_process():
+        write_record(folder, record)
     return record
 
 
@@ -75,7 +77,8 @@ def test_trial(folder: Path, trial: Trial) -> Record:
         record = fit_trial(folder, trial, record["num_threads"])
     record["test"] = _of_stage(run.test(record["arguments"], weights), "test")
     record["arguments"] = [*blank_record(trial, record["num_threads"])["arguments"], "--test_after_fit=true"]
-    write_record(folder, record)
+    if _is_first_process():
+        write_record(folder, record)
     return record
 
 
@@ -111,6 +114,11 @@ def _results(cli: Any, history: _History) -> Record:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "history": history.points,
     }
+
+
+def _is_first_process() -> bool:
+    """Whether this is the process of a trial that writes: Lightning numbers the others from 1."""
+    return not int(os.environ.get("LOCAL_RANK", 0)) and not int(os.environ.get("NODE_RANK", 0))
 
 
 def _of_stage(metrics: run.Metrics, stage: str) -> run.Metrics:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import queue
+import subprocess
 import sys
 import threading
 from dataclasses import asdict, dataclass
@@ -18,6 +19,8 @@ from typing import Any, Literal
 from vitlab.sweep.plan import Trial
 
 Answer = dict[str, Any]
+
+_OWN_PROCESS = "VITLAB_TRIAL_PROCESS"  # set in the processes that belong to one trial
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ def do(job: Job) -> Answer:
     Returns:
         `status` (done or failed) and `error` (None or words). The error of a fit also stands in the trial's record.
     """
+    if job.trial.has_many_processes and job.kind != "check" and not _is_a_trials_own_process():
+        return _do_in_its_own_process(job)
     from vitlab.sweep import trial as work  # here: it imports torch, and the launcher of many workers needs none
 
     try:
@@ -70,15 +75,45 @@ def from_line(line: str) -> Job:
 
 
 def main() -> None:
-    """Answer jobs until the input ends."""
+    """Answer jobs until the input ends; or the one job that is given as an argument."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not stand among the answers
     jobs: queue.Queue[Job] = queue.Queue()
-    threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
+    for line in sys.argv[1:]:
+        jobs.put(from_line(line))
+    if "LOCAL_RANK" not in os.environ:  # the further processes of a trial end with its first one
+        threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     while True:
         answer = do(jobs.get())
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(answer), file=answers, flush=True)
+        if _is_a_trials_own_process():
+            return
+
+
+def _is_a_trials_own_process() -> bool:
+    return _OWN_PROCESS in os.environ
+
+
+def _do_in_its_own_process(job: Job) -> Answer:
+    """Do a job of a trial that trains with several processes.
+
+    Lightning starts the others by repeating the command of the first, so that command must be one that runs this trial
+    and nothing else.
+    """
+    command = [sys.executable, "-m", "vitlab.sweep.worker", to_line(job)]
+    environment = {**os.environ, _OWN_PROCESS: "1"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        try:
+            line = process.stdout.readline()
+        except BaseException:
+            process.kill()
+            raise
+    if not line:
+        how = f"the trial's first process ended with exit code {process.returncode} before it answered"
+        return {"status": "failed", "error": how}
+    return json.loads(line)
 
 
 def _read_jobs(jobs: queue.Queue[Job]) -> None:

@@ -1,0 +1,146 @@
+"""The command itself: help, exit codes, and a whole sweep from YAML to report."""
+
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from vitlab.cli import main
+
+
+def vitlab(*arguments, **options):
+    command = [sys.executable, "-m", "vitlab.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+SWEEP = {
+    "task": "digits-tiny",
+    "settings": {
+        "data": {"dataset": {"class_path": "vitlab.data.Digits"}, "val_size": 100, "batch_size": 32},
+        "trainer": {"accelerator": "cpu"},
+    },
+    "models": {
+        "vit": {
+            "model": {"backbone": {"class_path": "vitlab.models.ViT", "init_args": {"patch_size": 4, "size": "micro"}}}
+        },
+        "cnn": {"model": {"backbone": {"class_path": "vitlab.models.ResNet", "init_args": {"size": "micro"}}}},
+    },
+    "train_sizes": [20, 60],
+    "seeds": [0, 1, 2],
+    "learning_rates": [0.003, 0.01],
+    "budget": {"unit": "steps", "amount": 10},
+}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A finished sweep and its folder."""
+    folder = tmp_path_factory.mktemp("swept")
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP, sort_keys=False))
+    done = vitlab("sweep", folder / "sweep.yaml", "--out", folder / "out", "--threads", 1)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_help_names_every_command():
+    text = vitlab("--help").stdout
+    for command in ("fit", "validate", "test", "predict", "sweep", "status", "report", "bench"):
+        assert f"\n    {command} " in text or f"\n  {command} " in text
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["sweep"], ["report"], ["sweep", "x.yaml"]])
+def test_wrong_usage_exits_with_two(arguments):
+    wrong = vitlab(*arguments)
+    assert wrong.returncode == 2
+    assert "usage: vitlab" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sweep", "nowhere.yaml", "--out", "out"], "cannot read the config nowhere.yaml"),
+        (["status", "nowhere"], "nowhere is not a sweep folder"),
+        (["report", "nowhere"], "nowhere is not a sweep folder"),
+        (["fit", "--config", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_bad_input_is_one_line_and_exits_with_two(arguments, words, tmp_path):
+    bad = vitlab(*arguments, cwd=tmp_path)
+    assert bad.returncode == 2
+    assert bad.stderr.startswith("vitlab: error: ")
+    assert words in bad.stderr
+    assert "Traceback" not in bad.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_status_counts_the_trials(swept):
+    shown = vitlab("status", swept / "out")
+    assert shown.returncode == 0
+    assert "24 done, 0 failed, 0 running, 0 missing of 24" in shown.stdout
+
+
+def test_the_same_command_runs_nothing_again(swept):
+    before = {path: path.stat().st_mtime_ns for path in (swept / "out" / "trials").iterdir()}
+    again = vitlab("sweep", swept / "sweep.yaml", "--out", swept / "out")
+    assert again.returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in (swept / "out" / "trials").iterdir()} == before
+
+
+def test_the_report_has_all_its_parts_and_says_the_same_twice(swept):
+    said = [vitlab("report", swept / "out").stdout for _ in range(2)]
+    assert said[0] == said[1]
+    names = {path.name for path in (swept / "out" / "report").iterdir()}
+    assert names == {"index.html", "curves.png", "curves.svg", "trials.csv", "curves.csv", "summary.json"}
+    summary = json.loads((swept / "out" / "report" / "summary.json").read_text())
+    assert summary["counts"]["done"] == 24
+    assert summary["complete"] is True
+
+
+def test_test_data_was_read_for_the_selected_trials_only(swept):
+    records = [json.loads(path.read_text()) for path in (swept / "out" / "trials").glob("*.json")]
+    rates = {}
+    for record in records:
+        if record["test"] is not None:
+            rates.setdefault((record["model"], record["train_size"]), set()).add(record["learning_rate"])
+    assert len(rates) == 4
+    assert all(len(chosen) == 1 for chosen in rates.values())
+    assert sum(record["test"] is not None for record in records) == 4 * 3
+
+
+@pytest.mark.parametrize("model", ["vit", "cnn"])
+def test_a_trials_arguments_pasted_after_fit_repeat_its_test_accuracy(swept, tmp_path, model):
+    records = [json.loads(path.read_text()) for path in sorted((swept / "out" / "trials").glob("*.json"))]
+    record = next(record for record in records if record["test"] and record["model"] == model)
+    pasted = f"{shlex.quote(sys.executable)} -m vitlab.cli fit {shlex.join(record['arguments'])}"
+    run = subprocess.run(pasted, shell=True, capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    lines = [line.split() for line in run.stdout.splitlines() if line.startswith(("val/", "test/"))]
+    printed = {name: float(value) for name, value in lines}
+    for stage in ("val", "test"):
+        for name, value in record[stage].items():
+            assert printed[f"{stage}/{name}"] == float(f"{value:.6g}"), name
+
+
+def test_an_unknown_model_class_is_refused_with_the_names_that_exist(tmp_path):
+    wrong = json.loads(json.dumps(SWEEP))
+    wrong["models"]["vit"]["model"]["backbone"]["class_path"] = "vitlab.models.Vit"
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(wrong, sort_keys=False))
+    bad = vitlab("sweep", tmp_path / "sweep.yaml", "--out", tmp_path / "out")
+    assert bad.returncode == 2
+    assert "did you mean vitlab.models.ViT?" in bad.stderr
+    assert "ResNet" in bad.stderr
+    assert not (tmp_path / "out" / "sweep.json").exists()
+
+
+def test_a_report_with_nothing_to_show_is_refused(tmp_path, capsys):
+    from vitlab.sweep.plan import write_plan
+    from vitlab.sweep.sweep_file import read_sweep
+
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(SWEEP, sort_keys=False))
+    write_plan(tmp_path / "out", read_sweep(tmp_path / "sweep.yaml"))
+    assert main(["report", str(tmp_path / "out")]) == 2
+    assert "vitlab: error: " in capsys.readouterr().err
+    assert not (tmp_path / "out" / "report").exists()

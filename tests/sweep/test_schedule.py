@@ -80,3 +80,12 @@ def test_failed_trials_stay_failed_and_do_not_hold_up_their_arm(plan, make_recor
     arm = [t for t in plan.trials if (t.model, t.train_size) == (failed.model, failed.train_size)]
     assert ("fit", failed.id) not in done
     assert any(("test", trial.id) in done for trial in arm)
+
+
+def test_work_left_counts_what_has_not_ended(plan, make_record):
+    schedule = Schedule(plan, [])
+    assert schedule.work_left() == 16 * 3
+    task = schedule.take()
+    assert schedule.work_left() == 16 * 3
+    schedule.finish(task, make_record(task[1]))
+    assert schedule.work_left() == 15 * 3

@@ -3,16 +3,19 @@
 Softmax attention: Vaswani et al., arXiv 1706.03762, section 3.2.1.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
 
-class Normalizer(nn.Module):
+class Normalizer(nn.Module, ABC):
     """Parent of all normalizers: rows of scores to rows of weights."""
 
     fused = False
     """Whether PyTorch's fused attention kernel computes this normalizer."""
 
+    @abstractmethod
     def forward(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
         """Turn scores into weights.
 
@@ -22,7 +25,6 @@ class Normalizer(nn.Module):
 
         Shape: (batch, heads, queries, keys), and 0 wherever the mask is False.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define forward(scores, mask)")
 
 
 class Softmax(Normalizer):

@@ -4,15 +4,18 @@ Everybody at everybody is the Transformer's pattern (Vaswani et al., arXiv 1706.
 (Cordonnier et al., arXiv 1911.03584).
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
 from vitlab.attention.grid import Grid
 
 
-class Pattern(nn.Module):
+class Pattern(nn.Module, ABC):
     """Parent of all patterns: which keys a query may look at, from the tokens' places alone."""
 
+    @abstractmethod
     def mask(self, grid: Grid, device: torch.device | str | None = None) -> Tensor | None:
         """Return who may look at whom.
 
@@ -22,7 +25,6 @@ class Pattern(nn.Module):
 
         Shape: (tokens, tokens) of bool, rows are queries, True = may look; None where everybody may.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define mask(grid, device)")
 
 
 class All(Pattern):

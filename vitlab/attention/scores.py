@@ -3,18 +3,20 @@
 Scaled dot product: Vaswani et al., arXiv 1706.03762, section 3.2.1.
 """
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 
-class Score(nn.Module):
+class Score(nn.Module, ABC):
     """Parent of all scores: one number for each query and key."""
 
+    @abstractmethod
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Score every query against every key.
 
         Shape: (batch, heads, queries, head_dim) and (batch, heads, keys, head_dim) to (batch, heads, queries, keys).
         """
-        raise NotImplementedError(f"{type(self).__name__} must define forward(queries, keys)")
 
     def as_dot_product(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, float] | None:
         """Rewrite the score as scale * queries @ keys^T, the only form a fused kernel computes.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vitlab.sweep.folder_lock import folder_lock
-from vitlab.sweep.plan import Plan, check_folder, write_plan
+from vitlab.sweep.plan import Plan, Trial, check_folder, write_plan
 from vitlab.sweep.progress import Progress
 from vitlab.sweep.record import blank_record
 from vitlab.sweep.schedule import Counts, Schedule, Task
@@ -140,11 +140,16 @@ class _Session:
     def _check(self, schedule: Schedule) -> None:
         """Build every model once, on the largest data size, before anything is trained."""
         largest = {trial.model: trial for trial in schedule.open_fits}
-        for position, (model, trial) in enumerate(largest.items()):
-            worker = self.workers[position % len(self.workers)]
-            answer = self._answer_to_check(worker, self._job("check", trial))
-            if answer["status"] == "failed":
-                raise ValueError(f"model {model} with {trial.train_size} images cannot be trained: {answer['error']}")
+        shares = [list(largest.values())[index :: len(self.workers)] for index in range(len(self.workers))]
+        pairs = zip(self.workers, shares, strict=True)  # all at once: most of the time goes into imports
+        for future in [self.executor.submit(self._check_models, worker, trials) for worker, trials in pairs]:
+            for trial, answer in future.result():
+                if answer["status"] == "failed":
+                    arm = f"model {trial.model} with {trial.train_size} images"
+                    raise ValueError(f"{arm} cannot be trained: {answer['error']}")
+
+    def _check_models(self, worker: _Worker, trials: Sequence[Trial]) -> list[tuple[Trial, Answer]]:
+        return [(trial, self._answer_to_check(worker, self._job("check", trial))) for trial in trials]
 
     @staticmethod
     def _answer_to_check(worker: _Worker, job: Job) -> Answer:
@@ -156,12 +161,12 @@ class _Session:
         return answer
 
     def _work_off(self, schedule: Schedule) -> None:
-        progress = Progress(self.plan.task, len(self.plan.trials), schedule.counts())
+        progress = Progress(self.plan.task, len(self.plan.trials), schedule)
         idle, running, deaths = list(self.workers), {}, Counter()
         while not schedule.is_finished:
             while idle and (task := schedule.take()):
                 worker = idle.pop()
-                progress.show(schedule.counts())
+                progress.show()
                 write_running(self.folder, [trial.id for _, (_, trial) in running.values()] + [task[1].id])
                 running[self.executor.submit(self._do, worker, task, deaths)] = (worker, task)
             ended, _ = wait(running, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
@@ -169,7 +174,7 @@ class _Session:
                 worker, task = running.pop(future)
                 idle.append(worker)
                 self._note(schedule, task, future.result(), progress)
-            progress.show(schedule.counts())
+            progress.show()
         progress.close()
 
     def _do(self, worker: _Worker, task: Task, deaths: Counter[str]) -> Record | None:
@@ -204,5 +209,5 @@ class _Session:
         for trial in schedule.finish(task, record):
             checkpoint_path(self.folder, trial.id).unlink(missing_ok=True)
 
-    def _job(self, kind: Any, trial: Any) -> Job:
+    def _job(self, kind: Any, trial: Trial) -> Job:
         return Job(kind, trial, str(self.folder), self.num_threads)

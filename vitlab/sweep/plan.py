@@ -39,6 +39,11 @@ class Trial:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
+    def work(self) -> int:
+        """How long it takes, in units that compare trials of one sweep: its steps, or its images times epochs."""
+        return self.budget["amount"] * (1 if self.budget["unit"] == "steps" else self.train_size)
+
+    @property
     def has_many_processes(self) -> bool:
         """Whether the trial trains with several processes of its own (DDP, FSDP)."""
         trainer = self.settings.get("trainer", {})

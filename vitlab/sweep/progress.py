@@ -8,7 +8,7 @@ import time
 
 from tqdm import tqdm
 
-from vitlab.sweep.schedule import Counts
+from vitlab.sweep.schedule import Schedule
 
 _BAR = "{desc} {percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt}{postfix}"
 _SECONDS_BETWEEN_LINES = 20.0
@@ -20,23 +20,25 @@ class Progress:
     Args:
         name: What runs.
         total: Number of trials.
-        counts: How far it is at the start; the time left is judged by what this run does.
+        schedule: How far it is; the time left is judged by what this run does.
     """
 
-    def __init__(self, name: str, total: int, counts: Counts) -> None:
+    def __init__(self, name: str, total: int, schedule: Schedule) -> None:
         self._watched = sys.stderr.isatty()
         self._bar = tqdm(total=total, desc=name, bar_format=_BAR, dynamic_ncols=True, disable=not self._watched)
         self._name, self._total = name, total
         self._start = time.monotonic()
         self._next_line = 0.0
-        self._ended_before = counts.done + counts.failed
-        self.show(counts)
+        self._schedule = schedule
+        self._work_at_start = schedule.work_left()
+        self.show()
 
-    def show(self, counts: Counts) -> None:
+    def show(self) -> None:
         """Show how far the sweep is."""
+        counts = self._schedule.counts()
         ended = counts.done + counts.failed
         parts = [f"done {counts.done}", f"failed {counts.failed}", f"running {counts.running}"]
-        state = ", ".join([*parts, self._time_left(ended, counts)])
+        state = ", ".join([*parts, self._time_left()])
         if self._watched:
             self._bar.n = ended
             self._bar.set_postfix_str(state)
@@ -52,9 +54,10 @@ class Progress:
         """Leave the bar as it stands."""
         self._bar.close()
 
-    def _time_left(self, ended: int, counts: Counts) -> str:
-        now = ended - self._ended_before
-        if not now:
+    def _time_left(self) -> str:
+        work_left = self._schedule.work_left()
+        work_done = self._work_at_start - work_left
+        if not work_done:
             return "time left unknown yet"
-        seconds = (time.monotonic() - self._start) / now * (counts.missing + counts.running)
+        seconds = (time.monotonic() - self._start) / work_done * work_left
         return f"about {tqdm.format_interval(seconds)} left"

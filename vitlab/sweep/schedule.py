@@ -83,6 +83,11 @@ class Schedule:
         """The trials that wait for their training."""
         return [trial for kind, trial in self._open if kind == "fit"]
 
+    def work_left(self) -> int:
+        """Training that has not ended yet, in the units of `Trial.work`."""
+        arms = self._arms.values()
+        return sum(trial.work for trials in arms for trial in trials if trial.id not in self._records)
+
     def counts(self) -> Counts:
         """Count the trials by what has become of them."""
         statuses = [record["status"] for record in self._records.values()]

@@ -140,7 +140,7 @@ def test_nothing_is_left_for_later(path):
         ("import vitlab.analysis.report", {"torch", "lightning", "pandas"}),
         ("import vitlab.attention", {"timm", "lightning", "torchvision"}),
         ("import vitlab.models", {"timm", "lightning", "torchvision"}),
-        ("import vitlab.training.run", {"albumentations", "timm", "sklearn", "matplotlib"}),
+        ("import vitlab.training.run", {"albumentations", "timm", "sklearn"}),
     ],
 )
 def test_what_is_not_needed_is_not_imported(code, absent):

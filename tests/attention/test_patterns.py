@@ -8,5 +8,5 @@ def test_all_hides_nothing():
 
 
 def test_a_pattern_must_say_who_may_look():
-    with pytest.raises(NotImplementedError, match="Pattern must define mask"):
-        Pattern().mask(Grid(3, 5))
+    with pytest.raises(TypeError, match="abstract"):
+        Pattern()

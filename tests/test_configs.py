@@ -42,8 +42,9 @@ def quiet_folders(tmp_path, monkeypatch):
 
 def small(settings, folder):
     """Settings that run in seconds on a CPU: what a config says of size, machine and data location is replaced."""
-    settings["data"] |= {"train_size": 6, "batch_size": 3, "num_workers": 0, "val_size": 6}
     dataset = settings["data"]["dataset"]
+    val_size = 20 if dataset["class_path"] == "vitlab.data.Digits" else 6  # one image of each class at least
+    settings["data"] |= {"train_size": 12, "batch_size": 6, "num_workers": 0, "val_size": val_size}
     if dataset["class_path"] == "vitlab.data.ImageFolder":
         dataset["init_args"]["root"] = str(folder)
     elif dataset["class_path"] == "vitlab.data.CIFAR10":  # needs a download: the same images as a folder

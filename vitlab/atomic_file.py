@@ -5,6 +5,7 @@ and needs no lock.
 """
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -36,3 +37,16 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_json(path: Path, content: Any, indent: int | None = None) -> None:
+    """Write a JSON file, whole or not at all.
+
+    Args:
+        path: Where the file shall stand.
+        content: What json can hold; not NaN or infinity, which are no JSON.
+        indent: Spaces per level for people who read it; None for one line.
+    """
+    with atomic_file(path) as file:
+        json.dump(content, file, indent=indent, allow_nan=False)
+        file.write("\n")

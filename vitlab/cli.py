@@ -121,15 +121,15 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "and write index.html, curves.png, curves.svg, trials.csv, curves.csv and summary.json.",
     )
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="one or several sweep folders")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: the first DIR/report)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default, for one sweep: DIR/report)")
     parser.set_defaults(function=_report)
 
 
 def _report(options: argparse.Namespace) -> int:
     from vitlab.analysis.report import write_report
 
+    summary = write_report(options.folders, options.out)
     out = options.out or options.folders[0] / "report"
-    summary = write_report(options.folders, out)
     for headline in summary["headlines"]:
         print(headline)
     print(f"report: {out / 'index.html'}")
@@ -138,7 +138,7 @@ def _report(options: argparse.Namespace) -> int:
 
 def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("bench", help="training speed of vitlab's models beside timm's, as ratios")
-    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="interleaved repeats of each (default: 9)")
+    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="interleaved repeats of each (default: 7)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     parser.set_defaults(function=_bench)
@@ -147,7 +147,7 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _bench(options: argparse.Namespace) -> int:
     from vitlab.training.throughput import bench, format_table
 
-    print(format_table(bench(options.rounds, options.threads, options.device)))
+    print(format_table(bench(options.rounds, num_threads=options.threads, device=options.device)))
     return 0
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +13,9 @@ from vitlab.analysis.page import write_page
 from vitlab.analysis.summary import headlines, summarize
 from vitlab.analysis.tables import curves_table, trials_table
 from vitlab.analysis.task_result import TaskResult, analyze_task
+from vitlab.atomic_file import atomic_file
 from vitlab.sweep.plan import load_plan
-from vitlab.sweep.store import TEMPORARY_PREFIX, read_records
+from vitlab.sweep.store import read_records
 
 __all__ = ["headlines", "read_sweeps", "write_report"]
 
@@ -54,7 +53,8 @@ def write_report(folders: Sequence[Path], out: Path | None = None, seed: int = 0
     }
     out.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        _write_atomically(out / name, content)
+        with atomic_file(out / name, "wb") as file:
+            file.write(content)
     return json.loads(written)
 
 
@@ -86,16 +86,3 @@ def _nothing_to_report(folder: Path, result: TaskResult) -> str:
     if not counts["done"]:
         return f"{folder} has no finished trial to report ({planned}); run `vitlab sweep` on it first"
     return f"{folder} has no tested trial to report ({planned}, none tested yet); let `vitlab sweep` go on first"
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the target and rename: a reader, or a crash, sees the old file or the new one."""
-    handle, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

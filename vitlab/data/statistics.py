@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vitlab.data.subsets import write_json
+from vitlab.atomic_file import write_json
 
 ChannelStatistics = tuple[tuple[float, ...], tuple[float, ...]]
 ReadBatch = Callable[[np.ndarray], np.ndarray]

@@ -7,15 +7,14 @@ Random keys come from the raw output of Philox, which numpy keeps unchanged; `Ge
 numpy versions. All sorts are stable.
 """
 
-import json
-import os
-import tempfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from vitlab.atomic_file import write_json
 
 
 def random_words(count: int, seed: int, stream: str, position: int = 0) -> np.ndarray:
@@ -156,20 +155,6 @@ def write_manifest(path: str | Path, content: dict[str, Any]) -> None:
         content: what `manifest` gave.
     """
     write_json(Path(path), content)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON to a temporary name in the same folder and renames it, so that no reader meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide the file from the other members of a project folder
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _as_labels(labels: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vitlab.sweep.store import SCHEMA, write_json
+from vitlab.atomic_file import write_json
+from vitlab.sweep.store import SCHEMA
 
 PLAN_FILE = "sweep.json"
 LOCK_FILE = ".lock"
@@ -138,7 +139,7 @@ def check_folder(folder: Path, plan: Plan) -> None:
 def write_plan(folder: Path, plan: Plan) -> None:
     """Write the plan into its sweep folder (which `check_folder` has admitted)."""
     content = {"schema": SCHEMA, **{name: getattr(plan, name) for name in Plan.__dataclass_fields__}}
-    write_json(Path(folder) / PLAN_FILE, content)
+    write_json(Path(folder) / PLAN_FILE, content, indent=1)
 
 
 def _training_length(unit: str, amount: int) -> dict[str, Any]:

@@ -10,19 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from vitlab.atomic_file import TEMPORARY_PREFIX, atomic_file
+from vitlab.atomic_file import TEMPORARY_PREFIX, write_json
 
 SCHEMA = 1
 _RUNNING_FILE = ".running.json"
 
 Record = dict[str, Any]
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file, whole or not at all."""
-    with atomic_file(path) as file:
-        json.dump(content, file, indent=1)
-        file.write("\n")
 
 
 def record_path(folder: Path, trial_id: str) -> Path:
@@ -37,7 +30,7 @@ def checkpoint_path(folder: Path, trial_id: str) -> Path:
 
 def write_record(folder: Path, record: Record) -> None:
     """Write a trial record, replacing what the trial had before."""
-    write_json(record_path(folder, record["id"]), record)
+    write_json(record_path(folder, record["id"]), record, indent=1)
 
 
 def read_record(folder: Path, trial_id: str) -> Record | None:

@@ -5,6 +5,7 @@ fit) ends in a record with status `failed` and the error in it. Only the end of 
 """
 
 import contextlib
+import math
 import os
 import sys
 import time
@@ -101,6 +102,9 @@ def describe(error: BaseException) -> str:
 
 
 def _results(cli: Any, history: _History) -> Record:
+    wrong = [name for name, value in cli.metrics.items() if not math.isfinite(value)]
+    if wrong:
+        raise FloatingPointError(f"{', '.join(wrong)} of the trained model is not a finite number")
     trainer, device = cli.trainer, cli.trainer.strategy.root_device
     batch_size = min(cli.datamodule.batch_size, cli.datamodule.train_size)
     return {

@@ -4,6 +4,7 @@ LightningCLI takes ten seconds to print its help; `vitlab --help`, `status` and 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,10 @@ start here:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0, 1 (trials failed), 2 (bad input) or 130 (stopped by the user)."""
+    """Run the command; returns the exit code: 0, 1 (trials failed), 2 (bad input) or 130 (stopped by the user).
+
+    The environment variable VITLAB_DEBUG=1 shows where an error comes from.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if arguments and arguments[0] in _LIGHTNING:
@@ -37,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         options = _parser().parse_args(arguments)
         return options.function(options)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
+        if os.environ.get("VITLAB_DEBUG"):
+            raise
         print(f"vitlab: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -94,10 +100,12 @@ def _sweep(options: argparse.Namespace) -> int:
     launcher = LocalLauncher(options.workers, options.threads)
     counts = launcher.run(plan, options.out, options.retry_failed)
     print(f"{plan.task}: {counts.done} done, {counts.failed} failed, {counts.missing} missing of {len(plan.trials)}")
-    if counts.failed:
-        print(f"the errors are in the report and in {options.out}/trials; --retry-failed runs those trials again")
+    if counts.untested:
+        print(f"{counts.untested} selected trials could not be tested")
+    if counts.failed or counts.untested:
+        print(f"the errors are in the report and in {options.out}/trials; --retry-failed tries again")
     print(f"next: vitlab report {options.out}")
-    return 1 if counts.failed or counts.missing else 0
+    return 1 if counts.failed_now else 0
 
 
 def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -118,3 +118,22 @@ def test_the_gravest_finding_comes_first():
     levels = [dataclasses.asdict(finding)["level"] for finding in found]
     assert levels == sorted(levels, key=["refuse", "warn", "note"].index)
     assert levels[0] == "refuse"
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "level"),
+    [
+        ("data", "val_size", 7, "refuse"),
+        ("data", "dataset", {"class_path": "vitlab.data.Digits"}, "refuse"),
+        ("data", "augmentation", {"class_path": "vitlab.data.Augmentation"}, "warn"),
+        ("data", "batch_size", 3, "warn"),
+        ("trainer", "gradient_clip_val", 1.0, "note"),
+    ],
+)
+def test_arms_with_data_settings_of_their_own_are_named(part, name, value, level):
+    plan = sweeps.make_plan()
+    vit = plan.model_settings["vit"] | {part: {name: value}}
+    plan = dataclasses.replace(plan, model_settings=plan.model_settings | {"vit": vit})
+    finding = _findings(plan, _matched(plan))[f"different_{part}"][0]
+    assert finding.level == level
+    assert name in finding.words

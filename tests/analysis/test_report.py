@@ -26,7 +26,7 @@ def test_a_report_has_all_its_files_and_nothing_half_written(tmp_path):
     assert {path.name for path in out.iterdir()} == FILES
     assert json.loads((out / "summary.json").read_text()) == summary
     assert summary["complete"]
-    assert summary["counts"] == {"planned": 120, "done": 120, "failed": 0, "missing": 0, "selected": 40}
+    assert summary["counts"] == {"planned": 120, "done": 120, "failed": 0, "missing": 0, "selected": 40, "untested": 0}
 
 
 def test_the_summary_holds_what_programs_need(tmp_path):

@@ -1,18 +1,19 @@
 """The local launcher, in this process and with real worker processes."""
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from vitlab.sweep import folder_lock
 from vitlab.sweep.launchers import LocalLauncher
-from vitlab.sweep.plan import write_plan
+from vitlab.sweep.plan import merge, write_plan
 from vitlab.sweep.store import checkpoint_path, read_records
 
 
@@ -74,6 +75,38 @@ def test_a_model_that_cannot_be_built_is_refused_before_anything_is_trained(smal
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
 
 
+def test_fewer_images_than_classes_is_refused_before_anything_is_trained(small, tmp_path):
+    plan = dataclasses.replace(small, train_sizes=[7, 11], budget={"unit": "steps", "amount": {"7": 1, "11": 1}})
+    with pytest.raises(ValueError, match=r"with 7 images cannot be trained: .*classes"):
+        LocalLauncher(1, 1).run(plan, tmp_path / "out")
+
+
+def test_test_data_that_cannot_be_read_changes_no_choice(small, tmp_path):
+    """Two image files of the test set are broken: the trials stay done, and the same learning rates stay chosen."""
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 9), ("test", 3)):
+        for label in range(3):
+            (tmp_path / "images" / part / str(label)).mkdir(parents=True)
+            for index in range(count):
+                pixels = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "images" / part / str(label) / f"{index}.png")
+    broken = tmp_path / "images" / "test" / "1" / "0.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:40])
+    init_args = {"root": str(tmp_path / "images"), "image_size": 8}
+    data = {"dataset": {"class_path": "vitlab.data.ImageFolder", "init_args": init_args}, "val_size": 6}
+    plan = dataclasses.replace(small, settings=merge(small.settings, {"data": data}))
+    counts = LocalLauncher(1, 1).run(plan, tmp_path / "out")
+    assert (counts.done, counts.failed, counts.untested, counts.failed_now) == (8, 0, 4, 4)
+    assert all("0.png" in record["test_error"] for record in read_records(tmp_path / "out") if record["test_error"])
+    assert LocalLauncher(1, 1).run(plan, tmp_path / "out").failed_now == 0
+    broken.write_bytes(whole)
+    before = {record["id"]: record["val"] for record in read_records(tmp_path / "out")}
+    counts = LocalLauncher(1, 1).run(plan, tmp_path / "out", retry_failed=True)
+    assert (counts.done, counts.untested) == (8, 0)
+    assert {record["id"]: record["val"] for record in read_records(tmp_path / "out")} == before
+
+
 def test_more_images_than_there_are_is_refused_before_anything_is_trained(small, tmp_path):
     plan = dataclasses.replace(small, train_sizes=[11, 5000], budget={"unit": "steps", "amount": {"11": 1, "5000": 1}})
     with pytest.raises(ValueError, match=r"with 5000 images cannot be trained: .*5000"):
@@ -127,7 +160,7 @@ def wait_for_records(folder, count, process):
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(write_sweep, tmp_path, workers):
-    config, folder = write_sweep(), tmp_path / "out"
+    config, folder = write_sweep(("amount: 3", "amount: 100")), tmp_path / "out"
     process = start(config, folder, "--workers", workers, "--threads", "1")
     wait_for_records(folder, 2, process)
     process.send_signal(signal.SIGINT)
@@ -177,4 +210,3 @@ def test_weights_are_kept_for_the_selected_trials_only(small, tmp_path):
     LocalLauncher(1, 1).run(small, tmp_path)
     for record in read_records(tmp_path):
         assert checkpoint_path(tmp_path, record["id"]).exists() == (record["test"] is not None)
-        assert json.dumps(record["test"])

@@ -60,7 +60,7 @@ def test_a_budget_in_epochs_sets_epochs(plan):
     epochs = dataclasses.replace(plan, budget={"unit": "epochs", "amount": {"11": 7, "23": 7}})
     trainer = epochs.trials[0].settings["trainer"]
     assert trainer["max_epochs"] == 7
-    assert "max_steps" not in trainer
+    assert trainer["max_steps"] == -1
 
 
 def test_a_plan_that_only_adds_is_welcome_in_the_folder(plan, tmp_path):
@@ -80,6 +80,31 @@ def test_a_folder_of_something_else_is_refused(plan, tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(ValueError, match="not empty and holds no sweep"):
         check_folder(tmp_path, plan)
+
+
+def test_a_folder_with_a_half_written_plan_of_a_killed_launcher_is_free(plan, tmp_path):
+    (tmp_path / ".writing-sweep").write_text("{")
+    (tmp_path / ".lock").touch()
+    check_folder(tmp_path, plan)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "many"),
+    [
+        ({}, False),
+        ({"devices": 1}, False),
+        ({"devices": [3]}, False),
+        ({"devices": "auto"}, True),
+        ({"devices": -1}, True),
+        ({"devices": 2}, True),
+        ({"devices": "0,1"}, True),
+        ({"num_nodes": 2}, True),
+        ({"strategy": "fsdp"}, True),
+    ],
+)
+def test_trials_that_need_processes_of_their_own_are_recognized(plan, trainer, many):
+    settings = merge(plan.settings, {"trainer": trainer})
+    assert dataclasses.replace(plan, settings=settings).trials[0].has_many_processes == many
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"schema": 1, "task": "x"}'])

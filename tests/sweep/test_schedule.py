@@ -25,7 +25,7 @@ def test_each_trial_is_trained_once_and_the_chosen_are_tested_once(plan, make_re
     tested = [trial_id for kind, trial_id in done if kind == "test"]
     best = [trial.id for trial in plan.trials if trial.learning_rate == 0.01]
     assert sorted(tested) == sorted(best)
-    assert sorted(trial.id for trial in unneeded) == sorted({trial.id for trial in plan.trials} - set(best))
+    assert sorted(unneeded) == sorted({trial.id for trial in plan.trials} - set(best))
 
 
 def test_no_trial_is_tested_before_its_arm_has_been_trained(plan, make_record):
@@ -66,7 +66,7 @@ def test_counts_tell_running_from_missing(plan, make_record):
     first = schedule.take()
     schedule.take()
     schedule.finish(first, make_record(first[1], status="failed"))
-    assert schedule.counts() == Counts(done=0, failed=1, running=1, missing=14, untested=0)
+    assert schedule.counts() == Counts(done=0, failed=1, running=1, missing=14, untested=0, failed_now=1)
 
 
 def test_records_of_other_plans_are_ignored(plan, make_record):
@@ -89,3 +89,19 @@ def test_work_left_counts_what_has_not_ended(plan, make_record):
     assert schedule.work_left() == 16 * 3
     schedule.finish(task, make_record(task[1]))
     assert schedule.work_left() == 15 * 3
+
+
+def test_a_failed_test_changes_no_choice_and_is_not_tried_again_by_itself(plan, make_record):
+    _, records, _ = work_off(Schedule(plan, []), make_record)
+    broken = next(record for record in records.values() if record["test"])
+    broken |= {"test": None, "test_error": "cannot read an image"}
+    schedule = Schedule(plan, records.values())
+    assert schedule.is_finished
+    assert schedule.counts().untested == 1
+    retried = Schedule(plan, [record | {"test_error": None} for record in records.values()])
+    assert [(kind, trial.id) for kind, trial in [retried.take()]] == [("test", broken["id"])]
+
+
+def test_weights_that_nobody_needs_are_known_also_after_a_restart(plan, make_record):
+    _, records, unneeded = work_off(Schedule(plan, []), make_record)
+    assert sorted(Schedule(plan, records.values()).unneeded()) == sorted(unneeded)

@@ -42,11 +42,9 @@ def test_half_written_files_are_no_records_and_can_be_removed(tmp_path, record):
     assert [path.name for path in (tmp_path / "trials").iterdir()] == ["a1.json"]
 
 
-def test_removing_failed_records_keeps_the_others(tmp_path, record):
-    store.write_record(tmp_path, record)
-    store.write_record(tmp_path, record | {"id": "b2", "status": "failed"})
-    assert store.remove_failed(tmp_path) == 1
-    assert [kept["id"] for kept in store.read_records(tmp_path)] == ["a1"]
+def test_a_retry_starts_without_the_failure(record):
+    assert store.retried(record | {"status": "failed", "error": "oh"}) is None
+    assert store.retried(record | {"test_error": "oh"})["test_error"] is None
 
 
 def test_an_empty_folder_has_no_records(tmp_path):

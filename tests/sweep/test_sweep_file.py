@@ -76,3 +76,17 @@ def test_configs_are_looked_up_beside_the_sweep_and_later_ones_win(write_sweep):
 def test_a_budget_may_differ_by_size(write_sweep):
     plan = read_sweep(write_sweep(("amount: 3", "amount: {11: 3, 23: 5}")))
     assert {trial.train_size: trial.settings["trainer"]["max_steps"] for trial in plan.trials} == {11: 3, 23: 5}
+
+
+AXES = ["model.learning_rate=0.1", "data.train_size=7", "data.seed=1", "seed_everything=3", "trainer.max_steps=5"]
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_what_the_axes_decide_cannot_be_overridden(write_sweep, axis):
+    with pytest.raises(ValueError, match="which a sweep decides for each trial"):
+        read_sweep(write_sweep(), [axis])
+
+
+def test_a_data_size_experiment_has_no_use_for_limit_train_batches(write_sweep):
+    with pytest.raises(ValueError, match="limit_train_batches"):
+        read_sweep(write_sweep(("trainer: {accelerator: cpu}", "trainer: {accelerator: cpu, limit_train_batches: 2}")))

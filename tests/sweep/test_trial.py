@@ -1,6 +1,7 @@
 """A trial's record tells what happened, and its arguments repeat it."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -36,7 +37,8 @@ def test_a_finished_trial_has_all_its_measurements(first, tmp_path):
 
 def test_the_subset_of_a_trial_is_written_as_a_manifest(first, tmp_path):
     trial.fit_trial(tmp_path, first, num_threads=1)
-    assert (tmp_path / "subsets" / "n11-seed0.json").is_file()
+    (manifest,) = (tmp_path / "subsets").glob("n11-seed0-*.json")
+    assert len(json.loads(manifest.read_text())["indices"]) == 11
 
 
 def test_testing_adds_metrics_to_the_record_and_nothing_else_changes(first, tmp_path):

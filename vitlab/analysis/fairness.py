@@ -6,6 +6,7 @@ it is stated for the record.
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from typing import Any
 
 from vitlab.analysis.selection import Point, Record, selected_trials
 from vitlab.analysis.wording import count, label, listing, plural, significant, the
+from vitlab.sweep.plan import merge
 
 LEVELS = ("refuse", "warn", "note")
 UNMATCHED_RATIO = 1.5
 MIN_SEEDS = 3
+_CHANGES_THE_IMAGES = {"dataset", "val_size", "limit_train_batches", "overfit_batches"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def check_fairness(
     findings = [
         *_tuning(plan, records),
         *_edges(plan, chosen),
+        *_data(plan),
         *_seeds(points),
         *_budget(plan, selected),
         *_failures(plan, records),
@@ -92,6 +96,21 @@ def _edges(plan: Any, chosen: Mapping[tuple[str, int], float]) -> list[Finding]:
                 words = f"{label(model)}: the chosen learning rate is the {name} of its grid ({edge:g}) at {at}."
                 level = "warn" if 2 * len(sizes) > len(plan.train_sizes) else "note"
                 findings.append(Finding(level, "learning_rate_edge", words))
+    return findings
+
+
+def _data(plan: Any) -> list[Finding]:
+    """The same data and the same treatment of it, but for the budget that the sweep gives."""
+    merged = {model: merge(plan.settings, plan.model_settings[model]) for model in plan.models}
+    findings = []
+    for part, level in (("data", "warn"), ("trainer", "note")):
+        settings = {model: merged[model].get(part) or {} for model in plan.models}
+        names = sorted({name for own in settings.values() for name in own})
+        differing = [name for name in names if len({json.dumps(own.get(name)) for own in settings.values()}) > 1]
+        grave = [name for name in differing if name in _CHANGES_THE_IMAGES]
+        if differing:
+            words = f"The arms have different {part} settings: {', '.join(differing)}."
+            findings.append(Finding("refuse" if grave else level, f"different_{part}", words))
     return findings
 
 

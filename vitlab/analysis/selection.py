@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitlab.analysis import bootstrap
+from vitlab.sweep.selection import is_selected
 
 Record = Mapping
 
@@ -62,13 +63,7 @@ def selected_trials(records: Sequence[Record], chosen: Mapping[tuple[str, int], 
         records: trial records of one sweep.
         chosen: learning rate by (model, train size).
     """
-    selected = [
-        record
-        for record in records
-        if record["status"] == "done"
-        and record.get("test")
-        and record["learning_rate"] == chosen.get((record["model"], record["train_size"]))
-    ]
+    selected = [record for record in records if is_selected(record, chosen) and record.get("test")]
     return sorted(selected, key=lambda record: (record["model"], record["train_size"], record["seed"]))
 
 

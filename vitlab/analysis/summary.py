@@ -29,7 +29,7 @@ def summarize(results: Sequence[TaskResult]) -> dict[str, Any]:
     counts = [result.counts for result in results]
     return {
         "schema": SCHEMA,
-        "complete": all(number["missing"] == 0 for number in counts),
+        "complete": all(number["missing"] == number["untested"] == 0 for number in counts),
         "headlines": [line for result in results for line in _headlines(result)],
         "counts": {key: sum(number[key] for number in counts) for key in counts[0]},
         "tasks": [_task(result) for result in results],
@@ -60,6 +60,8 @@ def missing_in_words(counts: dict[str, int]) -> str:
     parts = []
     if counts["missing"]:
         parts.append(f"{count(counts['done'])} of {plural(counts['planned'], 'trial')} done, the rest is still missing")
+    if counts["untested"]:
+        parts.append(f"{plural(counts['untested'], 'selected trial')} not tested")
     if counts["failed"]:
         parts.append(f"{plural(counts['failed'], 'trial')} failed")
     return "; ".join(parts)

@@ -17,7 +17,7 @@ from vitlab.analysis.fairness import Finding, check_fairness
 from vitlab.analysis.learning_curves import PowerLaw, fit_power_law
 from vitlab.analysis.selection import Point, Record, paired_errors, select_points, selected_trials
 from vitlab.analysis.wording import label, listing
-from vitlab.sweep.selection import chosen_learning_rates
+from vitlab.sweep.selection import chosen_learning_rates, is_selected
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,9 @@ class TaskResult:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Return how many trials are planned, done, failed and missing, and how many of the done ones were selected."""
+        """Return how many trials are planned, done, failed and missing, and how many selected ones are tested."""
+        chosen = chosen_learning_rates(self.records)
+        untested = [record for record in self.records if is_selected(record, chosen) and not record.get("test")]
         recorded = {record["id"] for record in self.records}
         return {
             "planned": len(self.plan.trials),
@@ -89,6 +91,7 @@ class TaskResult:
             "failed": sum(record["status"] == "failed" for record in self.records),
             "missing": sum(trial.id not in recorded for trial in self.plan.trials),
             "selected": len(self.selected),
+            "untested": len(untested),
         }
 
 
@@ -101,7 +104,8 @@ def analyze_task(plan: Any, records: Sequence[Record], name: str | None = None, 
         name: how to call the task; the plan's name by default.
         seed: seed of the bootstrap.
     """
-    records = sorted(records, key=lambda record: record["id"])
+    planned = {trial.id for trial in plan.trials}
+    records = sorted((record for record in records if record["id"] in planned), key=lambda record: record["id"])
     chosen = chosen_learning_rates(records)
     points = select_points(records, chosen, plan.models, plan.seeds, seed)
     present = list(dict.fromkeys(point.model for point in points))

@@ -4,6 +4,9 @@ torchvision finds, checks and downloads the files; what it decodes is kept as on
 sweep's worker asks for the same images in every trial.
 """
 
+import contextlib
+import fcntl
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -89,12 +92,22 @@ def _load(class_name: str, root: str, train: bool, download: bool) -> ArrayImage
     import torchvision.datasets  # seconds to import
 
     try:
-        data = getattr(torchvision.datasets, class_name)(root, train=train, download=download)
+        with _one_at_a_time(root) if download else contextlib.nullcontext():
+            data = getattr(torchvision.datasets, class_name)(root, train=train, download=download)
     except (RuntimeError, OSError) as error:
         advice = "check the network" if download else "name the folder that holds it, or set download: true"
         raise ValueError(f"{class_name} is not usable in folder {root!r} ({error}); {advice}") from error
     pixels = np.asarray(data.data)
     return ArrayImages(pixels[..., None] if pixels.ndim == 3 else pixels, np.asarray(data.targets))
+
+
+@contextlib.contextmanager
+def _one_at_a_time(root: str) -> Iterator[None]:
+    """Let one process at a time download into a folder: two would unpack into each other's files."""
+    Path(root).mkdir(parents=True, exist_ok=True)
+    with (Path(root) / ".download.lock").open("a") as file:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        yield
 
 
 @lru_cache(maxsize=4)

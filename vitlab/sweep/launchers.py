@@ -19,16 +19,17 @@ from vitlab.sweep.record import blank_record
 from vitlab.sweep.schedule import Counts, Schedule, Task
 from vitlab.sweep.store import (
     Record,
-    checkpoint_path,
     read_record,
     read_records,
-    remove_failed,
+    record_path,
     remove_unfinished,
+    remove_weights,
+    retried,
     write_record,
     write_running,
 )
-from vitlab.sweep.worker import Answer, Job, do
-from vitlab.sweep.worker_process import WorkerDiedError, WorkerProcess
+from vitlab.sweep.worker import Answer, Job, WorkerDiedError, do
+from vitlab.sweep.worker_process import WorkerProcess
 
 _MAX_DEATHS = 5  # of workers over one and the same trial; after that it is the trial that kills them
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -69,14 +70,15 @@ class LocalLauncher:
         """
         check_folder(folder, plan)
         with folder_lock(folder) as lock:
+            check_folder(folder, plan)  # again: another launcher may have been here in between
             remove_unfinished(folder)
-            if retry_failed:
-                remove_failed(folder)
-            schedule = Schedule(plan, read_records(folder))
+            records = read_records(folder)
+            schedule = Schedule(plan, [retried(record) for record in records] if retry_failed else records)
             if schedule.is_finished:
                 write_plan(folder, plan)
+                remove_weights(folder, schedule.unneeded())
                 return schedule.counts()
-            threads = self.num_threads or max(1, len(os.sched_getaffinity(0)) // self.num_workers)
+            threads = self.num_threads or max(1, num_cores() // self.num_workers)
             if self.num_workers == 1:
                 _Session(plan, folder, threads, [_InProcessWorker()], _InlineExecutor()).run(schedule)
             else:
@@ -85,9 +87,18 @@ class LocalLauncher:
                     WorkerProcess(index, threads, logs / f"worker-{index}.log", lock)
                     for index in range(self.num_workers)
                 ]
-                with ThreadPoolExecutor(self.num_workers) as pool:
-                    _Session(plan, folder, threads, workers, pool).run(schedule)
+                try:
+                    with ThreadPoolExecutor(self.num_workers) as pool:
+                        _Session(plan, folder, threads, workers, pool).run(schedule)
+                finally:
+                    for worker in workers:
+                        worker.release()
             return schedule.counts()
+
+
+def num_cores() -> int:
+    """Cores that this process may use; macOS does not tell, and then it is all of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Worker(Protocol):
@@ -132,15 +143,21 @@ class _Session:
         try:
             self._check(schedule)
             write_plan(self.folder, self.plan)
+            remove_weights(self.folder, schedule.unneeded())
+            for trial in schedule.open_fits:  # a failed trial that is retried counts as missing from here on
+                record_path(self.folder, trial.id).unlink(missing_ok=True)
             self._work_off(schedule)
         finally:
             for worker in self.workers:  # before the executor waits for its threads, which wait for the workers
                 worker.close()
 
     def _check(self, schedule: Schedule) -> None:
-        """Build every model once, on the largest data size, before anything is trained."""
-        largest = {trial.model: trial for trial in schedule.open_fits}
-        shares = [list(largest.values())[index :: len(self.workers)] for index in range(len(self.workers))]
+        """Build every model on its smallest and its largest data size before anything is trained."""
+        ends: dict[str, list[Trial]] = {}
+        for trial in schedule.open_fits:  # by growing size
+            ends[trial.model] = [*ends.get(trial.model, [trial])[:1], trial]
+        checks = list({trial.id: trial for trials in ends.values() for trial in trials}.values())
+        shares = [checks[index :: len(self.workers)] for index in range(len(self.workers))]
         pairs = zip(self.workers, shares, strict=True)  # all at once: most of the time goes into imports
         for future in [self.executor.submit(self._check_models, worker, trials) for worker, trials in pairs]:
             for trial, answer in future.result():
@@ -191,8 +208,10 @@ class _Session:
                 return None
             answer = {"status": "failed", "error": f"{death} ({_MAX_DEATHS} times in a row; out of memory?)"}
         record = read_record(self.folder, trial.id) or blank_record(trial, self.num_threads)
-        if answer["status"] == "failed" and record["error"] is None:
-            record |= {"status": "failed", "error": answer["error"]}
+        if answer["status"] == "failed":
+            # A failing test leaves a trial done: an event on test data must not change what validation data chose.
+            name = "test_error" if kind == "test" else "error"
+            record[name] = record.get(name) or answer["error"]
             write_record(self.folder, record)
         return record
 
@@ -200,14 +219,12 @@ class _Session:
         if record is None:
             schedule.give_back(task)
             return
-        if record["status"] == "failed":
+        error = record.get("test_error") if task[0] == "test" else record["error"]
+        if error:
             trial = task[1]
-            where = (
-                f"{trial.model}, {trial.train_size} images, seed {trial.seed}, learning rate {trial.learning_rate:g}"
-            )
-            progress.write(f"failed: {where}: {record['error']}")
-        for trial in schedule.finish(task, record):
-            checkpoint_path(self.folder, trial.id).unlink(missing_ok=True)
+            where = f"{trial.model}, {trial.train_size} images, seed {trial.seed}, rate {trial.learning_rate:g}"
+            progress.write(f"{task[0]} failed: {where}: {error}")
+        remove_weights(self.folder, schedule.finish(task, record))
 
     def _job(self, kind: Any, trial: Trial) -> Job:
         return Job(kind, trial, str(self.folder), self.num_threads)

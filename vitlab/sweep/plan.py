@@ -13,12 +13,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vitlab.atomic_file import write_json
+from vitlab.atomic_file import TEMPORARY_PREFIX, write_json
 from vitlab.sweep.store import SCHEMA
 
 PLAN_FILE = "sweep.json"
 LOCK_FILE = ".lock"
 BUDGET_UNITS = ("steps", "epochs")
+# What a sweep sets for each trial, so that a config must not.
+AXES = (
+    *("seed_everything", "data.train_size", "data.seed", "model.learning_rate"),
+    *("trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "trainer.check_val_every_n_epoch"),
+    "trainer.limit_train_batches",  # it would draw another subset every epoch
+)
+_ONE_DEVICE = {"trainer": {"devices": 1}}  # not all that there are: workers share the machine by trials
 
 
 @dataclass(frozen=True)
@@ -48,12 +55,9 @@ class Trial:
     def has_many_processes(self) -> bool:
         """Whether the trial trains with several processes of its own (DDP, FSDP)."""
         trainer = self.settings.get("trainer", {})
-        counts = (trainer.get("devices"), trainer.get("num_nodes"))
-        strategy = trainer.get("strategy")
-        name = strategy.get("class_path", "") if isinstance(strategy, dict) else str(strategy)
-        return any(type(number) is int and number > 1 for number in counts) or any(
-            kind in name.lower() for kind in ("ddp", "fsdp", "modelparallel", "deepspeed")
-        )
+        devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
+        one_device = str(devices) == "1" or (isinstance(devices, list) and len(devices) == 1)
+        return not one_device or nodes != 1 or trainer.get("strategy", "auto") != "auto"
 
     @property
     def arguments(self) -> list[str]:
@@ -98,7 +102,7 @@ class Plan:
     def _trials(self) -> Iterator[Trial]:
         for train_size, model, seed in itertools.product(self.train_sizes, self.models, self.seeds):
             unit, amount = self.budget["unit"], self.budget["amount"][str(train_size)]
-            shared = merge(self.settings, self.model_settings[model])
+            shared = merge(merge(_ONE_DEVICE, self.settings), self.model_settings[model])
             for learning_rate in self.learning_rates[model]:
                 axes = {
                     "seed_everything": seed,
@@ -120,7 +124,8 @@ def check_folder(folder: Path, plan: Plan) -> None:
     """
     folder = Path(folder)
     if not (folder / PLAN_FILE).exists():
-        held = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        entries = folder.iterdir() if folder.is_dir() else []
+        held = {entry.name for entry in entries if not entry.name.startswith(TEMPORARY_PREFIX)}
         if held - {"logs", LOCK_FILE}:  # these are there before the plan is
             raise ValueError(f"{folder} is not empty and holds no sweep; choose a new folder for --out")
         return
@@ -147,7 +152,7 @@ def _training_length(unit: str, amount: int) -> dict[str, Any]:
     if unit == "steps":
         length = {"max_steps": amount, "max_epochs": -1, "val_check_interval": amount, "check_val_every_n_epoch": None}
     else:
-        length = {"max_epochs": amount, "check_val_every_n_epoch": amount}
+        length = {"max_steps": -1, "max_epochs": amount, "val_check_interval": None, "check_val_every_n_epoch": amount}
     return {**length, "num_sanity_val_steps": 0}
 
 

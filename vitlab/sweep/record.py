@@ -16,7 +16,7 @@ from vitlab.sweep.store import SCHEMA, Record
 _RECORDED_PACKAGES = ("vitlab", "torch", "torchvision", "timm", "lightning", "albumentations", "numpy")
 _MEASURED = (
     *("val", "test", "steps", "epochs", "examples_seen", "seconds"),
-    *("params", "macs", "peak_memory_bytes", "device", "history", "error"),
+    *("params", "macs", "peak_memory_bytes", "device", "history", "error", "test_error"),
 )
 
 

@@ -18,13 +18,18 @@ Task = tuple[Literal["fit", "test"], Trial]
 
 @dataclass(frozen=True)
 class Counts:
-    """How far a sweep is, in trials; `untested` are selected trials whose test data is still to be read."""
+    """How far a sweep is, in trials.
+
+    `untested` are done and selected, but the test data could not be or has not been read; `failed_now` is how many
+    trainings and tests have failed since this schedule was made.
+    """
 
     done: int
     failed: int
     running: int
     missing: int
     untested: int
+    failed_now: int = 0
 
 
 class Schedule:
@@ -35,9 +40,10 @@ class Schedule:
         records: What has ended before; records of other plans are ignored.
     """
 
-    def __init__(self, plan: Plan, records: Iterable[Record]) -> None:
+    def __init__(self, plan: Plan, records: Iterable[Record | None]) -> None:
         planned = {trial.id for trial in plan.trials}
-        self._records = {record["id"]: record for record in records if record["id"] in planned}
+        self._records = {record["id"]: record for record in records if record is not None and record["id"] in planned}
+        self._failed_now = 0
         self._arms: dict[Arm, list[Trial]] = {}
         for trial in plan.trials:
             self._arms.setdefault(_arm(trial), []).append(trial)
@@ -60,18 +66,26 @@ class Schedule:
         self._running.discard(task[1].id)
         self._open.appendleft(task)
 
-    def finish(self, task: Task, record: Record) -> list[Trial]:
+    def finish(self, task: Task, record: Record) -> list[str]:
         """Note that a task has ended.
 
         Returns:
-            Trials whose weights nobody needs any more: an arm's choice is made and tested, and they are not in it.
+            Ids of trials whose weights nobody needs any more: their arm's choice is made and tested, and they are not
+            in it.
         """
         kind, trial = task
         self._running.discard(trial.id)
         self._records[trial.id] = record
         if kind == "fit":
+            self._failed_now += record["status"] == "failed"
             self._add_tests(_arm(trial))
+        else:
+            self._failed_now += record["test"] is None
         return self._unneeded(_arm(trial))
+
+    def unneeded(self) -> list[str]:
+        """Return the ids of all trials whose weights nobody needs any more."""
+        return [trial_id for arm in self._arms for trial_id in self._unneeded(arm)]
 
     @property
     def is_finished(self) -> bool:
@@ -99,11 +113,16 @@ class Schedule:
             running=running,
             missing=total - len(self._records) - running,
             untested=sum(len(self._untested(arm)) for arm in self._arms),
+            failed_now=self._failed_now,
         )
 
     def _add_tests(self, arm: Arm) -> None:
         waiting = {trial.id for kind, trial in self._open if kind == "test"} | self._running
-        tests = [("test", trial) for trial in self._untested(arm) if trial.id not in waiting]
+        tests = [
+            ("test", trial)
+            for trial in self._untested(arm)
+            if trial.id not in waiting and not self._records[trial.id].get("test_error")
+        ]
         self._open.extendleft(reversed(tests))
 
     def _untested(self, arm: Arm) -> list[Trial]:
@@ -116,12 +135,12 @@ class Schedule:
         chosen = chosen_learning_rates(self._records[trial.id] for trial in trials)
         return [trial for trial in trials if is_selected(self._records[trial.id], chosen)]
 
-    def _unneeded(self, arm: Arm) -> list[Trial]:
+    def _unneeded(self, arm: Arm) -> list[str]:
         selected = self._selected(arm)
         if not selected or any(self._records[trial.id]["test"] is None for trial in selected):
             return []
         keep = {trial.id for trial in selected}
-        return [trial for trial in self._arms[arm] if trial.id not in keep]
+        return [trial.id for trial in self._arms[arm] if trial.id not in keep]
 
 
 def _arm(trial: Trial) -> Arm:

@@ -76,12 +76,17 @@ def read_running(folder: Path) -> list[str]:
         return []
 
 
-def remove_failed(folder: Path) -> int:
-    """Delete the records of failed trials, so that they count as missing, and say how many those were."""
-    failed = [record for record in read_records(folder) if record["status"] == "failed"]
-    for record in failed:
-        record_path(folder, record["id"]).unlink()
-    return len(failed)
+def retried(record: Record) -> Record | None:
+    """Return a record as a retry starts from: None for a failed trial, the trial untested for a failed test."""
+    if record["status"] == "failed":
+        return None
+    return record | {"test_error": None}
+
+
+def remove_weights(folder: Path, trial_ids: Iterable[str]) -> None:
+    """Delete the weights of trials that nobody will test."""
+    for trial_id in trial_ids:
+        checkpoint_path(folder, trial_id).unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: Path) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from vitlab.sweep.plan import BUDGET_UNITS, Plan, merge
+from vitlab.sweep.plan import AXES, BUDGET_UNITS, Plan, merge
 
 _KEYS = ("task", "title", "configs", "models", "train_sizes", "seeds", "learning_rates", "budget", "settings")
 _OPTIONAL = ("title", "configs", "settings")
@@ -35,6 +35,8 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Plan:
     models = _model_settings(path, content["models"])
     for override in overrides:
         models = {name: merge(arm, _parse_override(override)) for name, arm in models.items()}
+    for arm in [settings, *models.values()]:
+        _check_axes(path, arm)
     sizes = sorted(_whole_numbers(path, "train_sizes", content["train_sizes"], least=1))
     return Plan(
         task=str(content["task"]),
@@ -67,6 +69,18 @@ def _check_keys(path: Path, content: dict[str, Any]) -> None:
     complaints += [f"missing: {', '.join(absent)}"] * bool(absent)
     if complaints:
         raise ValueError(f"{path} is not a sweep ({'; '.join(complaints)}); a sweep has the keys {', '.join(_KEYS)}")
+
+
+def _check_axes(path: Path, settings: dict[str, Any]) -> None:
+    for axis in AXES:
+        value: Any = settings
+        for part in axis.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None:
+            raise ValueError(
+                f"{path}: a config or --set gives {axis}={value!r}, which a sweep decides for each trial; use "
+                "train_sizes, seeds, learning_rates and budget in the sweep file"
+            )
 
 
 def _model_settings(path: Path, models: Any) -> dict[str, dict[str, Any]]:

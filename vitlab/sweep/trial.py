@@ -5,6 +5,9 @@ fit) ends in a record with status `failed` and the error in it. Only the end of 
 """
 
 import contextlib
+import gc
+import hashlib
+import json
 import math
 import os
 import sys
@@ -34,8 +37,8 @@ class _History(Callback):
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_index: int) -> None:
         interval = max(1, int(trainer.estimated_stepping_batches) // _HISTORY_POINTS)
-        if trainer.global_step % interval == 0:
-            self.points.append([trainer.global_step, round(float(outputs["loss"]), 5)])
+        if trainer.global_step % interval == 0 and math.isfinite(loss := float(outputs["loss"])):
+            self.points.append([trainer.global_step, round(loss, 5)])
 
 
 def fit_trial(folder: Path, trial: Trial, num_threads: int) -> Record:
@@ -56,11 +59,10 @@ def fit_trial(folder: Path, trial: Trial, num_threads: int) -> Record:
         cli = run.fit(record["arguments"], [history])
         record |= _results(cli, history)
         record["seconds"] = round(time.perf_counter() - start, 3)
-        record["peak_memory_bytes"] = _peak_memory_bytes()
+        record["peak_memory_bytes"] = _peak_memory_bytes(cli.trainer.strategy.root_device)
         if _is_first_process():
             _save_weights(cli.model, checkpoint_path(folder, trial.id))
-            subset = f"n{trial.train_size}-seed{trial.seed}.json"
-            write_manifest(Path(folder) / "subsets" / subset, cli.datamodule.manifest())
+            write_manifest(_manifest_path(folder, trial), cli.datamodule.manifest())
     except Exception as error:  # the record is where a sweep's user reads what happened
         record = blank_record(trial, num_threads) | {"error": describe(error)}
     if _is_first_process():
@@ -73,11 +75,13 @@ def test_trial(folder: Path, trial: Trial) -> Record:
     record = read_record(folder, trial.id)
     if record is None or record["status"] != "done":
         raise ValueError(f"trial {trial.id} has not finished; there is nothing to test")
-    weights = checkpoint_path(folder, trial.id)
+    weights, arguments = checkpoint_path(folder, trial.id), blank_record(trial, record["num_threads"])["arguments"]
     if not weights.exists():  # it was not selected before, and is now that seeds were added to the sweep
-        record = fit_trial(folder, trial, record["num_threads"])
-    record["test"] = _of_stage(run.test(record["arguments"], weights), "test")
-    record["arguments"] = [*blank_record(trial, record["num_threads"])["arguments"], "--test_after_fit=true"]
+        _save_weights(run.fit(arguments).model, weights)
+    metrics = run.test(arguments, weights)
+    _check_finite(metrics)
+    record |= {"test": _of_stage(metrics, "test"), "test_error": None}
+    record["arguments"] = [*arguments, "--test_after_fit=true"]
     if _is_first_process():
         write_record(folder, record)
     return record
@@ -90,6 +94,7 @@ def check_trial(trial: Trial) -> None:
         Exception: What is wrong with the settings.
     """
     cli = run.prepare(trial.arguments)
+    cli.datamodule.prepare_data()
     cli.datamodule.setup("fit")
     _count_macs(cli)
 
@@ -102,9 +107,7 @@ def describe(error: BaseException) -> str:
 
 
 def _results(cli: Any, history: _History) -> Record:
-    wrong = [name for name, value in cli.metrics.items() if not math.isfinite(value)]
-    if wrong:
-        raise FloatingPointError(f"{', '.join(wrong)} of the trained model is not a finite number")
+    _check_finite(cli.metrics)
     trainer, device = cli.trainer, cli.trainer.strategy.root_device
     batch_size = min(cli.datamodule.batch_size, cli.datamodule.train_size)
     return {
@@ -123,6 +126,12 @@ def _results(cli: Any, history: _History) -> Record:
 def _is_first_process() -> bool:
     """Whether this is the process of a trial that writes: Lightning numbers the others from 1."""
     return not int(os.environ.get("LOCAL_RANK", 0)) and not int(os.environ.get("NODE_RANK", 0))
+
+
+def _check_finite(metrics: run.Metrics) -> None:
+    wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if wrong:
+        raise FloatingPointError(f"{', '.join(wrong)} of the trained model is not a finite number")
 
 
 def _of_stage(metrics: run.Metrics, stage: str) -> run.Metrics:
@@ -147,21 +156,30 @@ def _save_weights(model: torch.nn.Module, path: Path) -> None:
         torch.save({"state_dict": model.state_dict()}, file)
 
 
+def _manifest_path(folder: Path, trial: Trial) -> Path:
+    """One file for each subset that can differ: arms with data settings of their own do not overwrite each other's."""
+    data = {key: value for key, value in trial.settings["data"].items() if key not in ("augmentation", "batch_size")}
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:6]
+    return Path(folder) / "subsets" / f"n{trial.train_size}-seed{trial.seed}-{digest}.json"
+
+
 def _reset_peak_memory() -> None:
-    if torch.cuda.is_available():
+    gc.collect()  # what the last trial of this process left is not this one's
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):  # only Linux has it; elsewhere the peak is that of the process
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak_memory_bytes() -> int:
+def _peak_memory_bytes(device: torch.device) -> int:
     """Peak memory of the device: of the GPU's allocator, or the resident memory of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     if sys.platform == "linux":
         status = Path("/proc/self/status").read_text()
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
-    import resource  # here, because Windows has none
+    import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

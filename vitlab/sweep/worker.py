@@ -23,6 +23,10 @@ Answer = dict[str, Any]
 _OWN_PROCESS = "VITLAB_TRIAL_PROCESS"  # set in the processes that belong to one trial
 
 
+class WorkerDiedError(RuntimeError):
+    """The process that did a job ended before the job did; the message says how."""
+
+
 @dataclass(frozen=True)
 class Job:
     """Something to do with one trial.
@@ -59,8 +63,14 @@ def do(job: Job) -> Answer:
         else:
             record = work.test_trial(Path(job.folder), job.trial)
     except Exception as error:
-        return {"status": "failed", "error": work.describe(error)}
-    return {"status": record["status"], "error": record["error"]}
+        answer = {"status": "failed", "error": work.describe(error)}
+    else:
+        answer = {"status": record["status"], "error": record["error"]}
+    if answer["status"] == "failed" and int(os.environ.get("LOCAL_RANK", 0)):
+        # Lightning stops a trial's other processes only when one of them ends badly; the first would wait forever.
+        print(answer["error"], file=sys.stderr, flush=True)
+        os._exit(1)
+    return answer
 
 
 def to_line(job: Job) -> str:
@@ -81,12 +91,13 @@ def main() -> None:
     jobs: queue.Queue[Job] = queue.Queue()
     for line in sys.argv[1:]:
         jobs.put(from_line(line))
-    if "LOCAL_RANK" not in os.environ:  # the further processes of a trial end with its first one
+    if "LOCAL_RANK" not in os.environ:  # a trial's further processes have no launcher at their input
         threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     while True:
         answer = do(jobs.get())
-        with contextlib.suppress(BrokenPipeError):
-            print(json.dumps(answer), file=answers, flush=True)
+        if not int(os.environ.get("LOCAL_RANK", 0)):
+            with contextlib.suppress(BrokenPipeError):
+                print(json.dumps(answer), file=answers, flush=True)
         if _is_a_trials_own_process():
             return
 
@@ -104,15 +115,15 @@ def _do_in_its_own_process(job: Job) -> Answer:
     command = [sys.executable, "-m", "vitlab.sweep.worker", to_line(job)]
     environment = {**os.environ, _OWN_PROCESS: "1"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as process:
+    # close_fds=False hands the folder's lock on, which a worker's process has inherited (nothing else is inheritable).
+    with subprocess.Popen(command, env=environment, close_fds=False, **pipes) as process:
         try:
             line = process.stdout.readline()
         except BaseException:
             process.kill()
             raise
     if not line:
-        how = f"the trial's first process ended with exit code {process.returncode} before it answered"
-        return {"status": "failed", "error": how}
+        raise WorkerDiedError(f"the trial's first process ended with exit code {process.returncode} before it answered")
     return json.loads(line)
 
 

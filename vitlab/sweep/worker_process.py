@@ -6,15 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
-from vitlab.sweep.worker import Answer, Job, to_line
+from vitlab.sweep.worker import Answer, Job, WorkerDiedError, to_line
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-
-
-class WorkerDiedError(RuntimeError):
-    """The worker ended before its job did; the message says how and what it wrote last."""
 
 
 class WorkerProcess:
@@ -32,6 +29,8 @@ class WorkerProcess:
         self._lock = lock
         self._environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(num_threads)), **_device(index)}
         self._process: subprocess.Popen[str] | None = None
+        self._closed = False
+        self._starting = threading.Lock()
 
     def do(self, job: Job) -> Answer:
         """Do a job.
@@ -39,7 +38,10 @@ class WorkerProcess:
         Raises:
             WorkerDiedError: The process ended before it answered; the next job starts another one.
         """
-        process = self._process or self._start()
+        with self._starting:
+            if self._closed:
+                raise WorkerDiedError("the launcher has stopped")
+            process = self._process or self._start()
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(to_line(job))
             process.stdin.flush()
@@ -47,12 +49,22 @@ class WorkerProcess:
         if not line:
             code = self._bury(process)
             raise WorkerDiedError(self._obituary(code))
-        return json.loads(line)
+        answer = json.loads(line)
+        if "CUDA" in (answer["error"] or ""):  # an error on the device poisons its process; the next job gets another
+            process.kill()
+            self._bury(process)
+        return answer
 
     def close(self) -> None:
         """End the process at once; what it was doing leaves no record and will be done again."""
+        with self._starting:
+            self._closed = True
+            if self._process is not None:
+                self._process.kill()
+
+    def release(self) -> None:
+        """Let go of a closed worker's pipes; call it when no thread waits for an answer any more."""
         if self._process is not None:
-            self._process.kill()
             self._bury(self._process)
 
     def _bury(self, process: "subprocess.Popen[str]") -> int:
@@ -64,7 +76,7 @@ class WorkerProcess:
 
     def _start(self) -> "subprocess.Popen[str]":
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("w") as log:
+        with self._log.open("a") as log:  # after a death the log of the one before is what explains it
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "vitlab.sweep.worker"],
                 stdin=subprocess.PIPE,

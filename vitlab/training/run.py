@@ -117,7 +117,7 @@ def main(subcommand: str, arguments: Sequence[str]) -> None:
     """
     callbacks = [PredictionWriter()] if subcommand == "predict" else []
     cli = _start([subcommand, *arguments], {"callbacks": callbacks}, subcommand)
-    for name, value in getattr(cli, "metrics", {}).items():
+    for name, value in getattr(cli, "metrics", {}).items() if cli.trainer.is_global_zero else ():
         print(f"{name} {value:.6g}")
 
 

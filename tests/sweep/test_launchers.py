@@ -147,7 +147,9 @@ def test_numbers_below_one_are_refused(workers, threads):
 
 def start(config, folder, *options):
     command = [sys.executable, "-m", "vitlab.cli", "sweep", str(config), "--out", str(folder), *options]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    # pytest-xdist's processes ignore Ctrl-C, and so would their children.
+    return subprocess.Popen(command, **pipes, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def wait_for_records(folder, count, process):

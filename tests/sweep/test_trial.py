@@ -94,3 +94,14 @@ def test_a_check_writes_nothing(first, tmp_path, monkeypatch):
 def test_errors_are_described_in_one_paragraph():
     assert trial.describe(ValueError("use\n  1 or 2")) == "use 1 or 2"
     assert trial.describe(MemoryError()) == "MemoryError: no message"
+
+
+def test_memory_that_runs_out_is_a_recorded_failure(first, tmp_path, monkeypatch):
+    def no_memory(*_):
+        raise MemoryError("cannot allocate 7 GiB")
+
+    monkeypatch.setattr("vitlab.models.ViT.forward", no_memory)
+    record = trial.fit_trial(tmp_path, first, num_threads=1)
+    assert record["status"] == "failed"
+    assert record["error"] == "MemoryError: cannot allocate 7 GiB"
+    assert record == store.read_record(tmp_path, first.id)

@@ -1,0 +1,38 @@
+"""What `vitlab status` says of a folder, also while a launcher is at work in it."""
+
+import pytest
+
+from vitlab.sweep import store
+from vitlab.sweep.folder_lock import folder_lock
+from vitlab.sweep.plan import write_plan
+from vitlab.sweep.status import describe_status
+
+
+@pytest.fixture
+def begun(plan, tmp_path, make_record):
+    """A sweep with two trials done and one failed."""
+    write_plan(tmp_path, plan)
+    for trial, status in zip(plan.trials, ("done", "done", "failed"), strict=False):
+        store.write_record(tmp_path, make_record(trial, status=status))
+    store.write_running(tmp_path, [plan.trials[3].id, plan.trials[4].id])
+    return tmp_path
+
+
+def test_trials_run_only_while_a_launcher_is_at_work(begun):
+    assert "2 done, 1 failed, 0 running, 13 missing of 16" in describe_status(begun)
+    assert "a launcher is not at work here" in describe_status(begun)
+    with folder_lock(begun):
+        assert "2 done, 1 failed, 2 running, 11 missing of 16" in describe_status(begun)
+        assert "a launcher is at work here" in describe_status(begun)
+
+
+def test_done_trials_are_shown_by_model_and_size(begun):
+    table = {line.split()[0]: line.split()[1:] for line in describe_status(begun).splitlines()[-2:]}
+    assert table == {"vit": ["2/4", "0/4"], "cnn": ["0/4", "0/4"]}
+
+
+def test_selected_trials_without_a_test_are_counted(plan, tmp_path, make_record):
+    write_plan(tmp_path, plan)
+    for trial in plan.trials:
+        store.write_record(tmp_path, make_record(trial, accuracy=trial.learning_rate))
+    assert "8 selected trials are not tested yet" in describe_status(tmp_path)

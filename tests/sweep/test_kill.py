@@ -25,7 +25,12 @@ def start(config, folder):
 
 
 def children(process):
-    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    """Ids of a launcher's workers; a child belongs to the thread that started it."""
+    try:
+        threads = list(Path(f"/proc/{process.pid}/task").iterdir())
+        return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+    except FileNotFoundError:  # it, or one of its threads, has just ended
+        return []
 
 
 def report(folder):

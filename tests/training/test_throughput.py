@@ -19,11 +19,12 @@ class Slow(nn.Module):
 
 
 def test_the_ratio_is_above_one_for_the_faster_model_whichever_comes_first():
-    faster_first = throughput.compare_throughput(Slow(1), Slow(40), image_size=31, batch_size=8, rounds=5)
-    assert faster_first["ratio"] > 2
+    # Two hundred times the work: whatever else the machine does, the order is the same.
+    faster_first = throughput.compare_throughput(Slow(1), Slow(200), image_size=31, batch_size=8, rounds=5)
+    assert faster_first["ratio"] > 1
     assert faster_first["ours"] > faster_first["theirs"]
     assert faster_first["ratio_low"] <= faster_first["ratio"] <= faster_first["ratio_high"]
-    assert throughput.compare_throughput(Slow(40), Slow(1), image_size=31, batch_size=8, rounds=5)["ratio"] < 0.5
+    assert throughput.compare_throughput(Slow(200), Slow(1), image_size=31, batch_size=8, rounds=5)["ratio"] < 1
 
 
 def test_a_step_trains_the_model():

@@ -4,9 +4,12 @@ The launcher hands out tasks, sees workers die and replaces them, and ends on Ct
 whatever it did not finish, the same command does.
 """
 
+import contextlib
 import os
+import signal
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,13 +114,36 @@ class _InProcessWorker:
     """Does jobs in this process: simplest to debug, and no start-up to pay for."""
 
     def do(self, job: Job) -> Answer:
-        try:
-            return do(job)
-        except SystemExit as stop:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from stop
+        with _ctrl_c_remembered() as pressed:
+            try:
+                answer = do(job)
+            except SystemExit as stop:  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from stop
+        if pressed:
+            raise KeyboardInterrupt
+        return answer
 
     def close(self) -> None:
         """Nothing to end."""
+
+
+@contextlib.contextmanager
+def _ctrl_c_remembered() -> Iterator[list[int]]:
+    """Yield a list that is not empty once Ctrl-C was pressed: Python drops an interrupt that meets a finalizer."""
+    pressed: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # only the main thread hears of signals
+        yield pressed
+        return
+
+    def remember(number: int, frame: Any) -> None:
+        pressed.append(number)
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _InlineExecutor(Executor):

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from vitlab.sweep import folder_lock
-from vitlab.sweep.launchers import LocalLauncher
+from vitlab.sweep.launchers import LocalLauncher, _ctrl_c_remembered
 from vitlab.sweep.plan import merge, write_plan
 from vitlab.sweep.store import checkpoint_path, read_records
 
@@ -212,3 +212,20 @@ def test_weights_are_kept_for_the_selected_trials_only(small, tmp_path):
     LocalLauncher(1, 1).run(small, tmp_path)
     for record in read_records(tmp_path):
         assert checkpoint_path(tmp_path, record["id"]).exists() == (record["test"] is not None)
+
+
+def test_an_interrupt_that_meets_a_finalizer_is_not_lost(capsys):
+    class Mortal:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def train_for_long():
+        with _ctrl_c_remembered() as pressed:
+            mortal = Mortal()
+            del mortal
+            assert pressed  # and yet nothing was raised
+            time.sleep(30)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_for_long()
+    assert capsys.readouterr().err == ""

@@ -129,7 +129,11 @@ class _InProcessWorker:
 
 @contextlib.contextmanager
 def _ctrl_c_remembered() -> Iterator[list[int]]:
-    """Yield a list that is not empty once Ctrl-C was pressed: Python drops an interrupt that meets a finalizer."""
+    """Yield a list that is not empty once Ctrl-C was pressed.
+
+    Python drops an interrupt that is raised inside a finalizer, with a traceback; such a one is raised a moment later.
+    """
+    again: list[threading.Timer] = []
     pressed: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # only the main thread hears of signals
         yield pressed
@@ -137,13 +141,24 @@ def _ctrl_c_remembered() -> Iterator[list[int]]:
 
     def remember(number: int, frame: Any) -> None:
         pressed.append(number)
-        signal.default_int_handler(number, frame)
+        if not _is_in_finalizer(frame):
+            signal.default_int_handler(number, frame)
+        again.append(threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)))
+        again[-1].start()
 
     before = signal.signal(signal.SIGINT, remember)
     try:
         yield pressed
     finally:
+        for timer in again:
+            timer.cancel()
         signal.signal(signal.SIGINT, before)
+
+
+def _is_in_finalizer(frame: Any) -> bool:
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
 
 
 class _InlineExecutor(Executor):

@@ -49,7 +49,7 @@ def test_testing_adds_metrics_to_the_record_and_nothing_else_changes(first, tmp_
     assert {**after, "test": None, "arguments": None} == {**before, "test": None, "arguments": None}
 
 
-def test_the_same_trial_gives_the_same_numbers_and_weights_or_none_do_not_matter(first, tmp_path):
+def test_the_same_trial_gives_the_same_numbers_also_when_its_weights_are_gone(first, tmp_path):
     one = trial.fit_trial(tmp_path / "one", first, num_threads=1)
     two = trial.fit_trial(tmp_path / "two", first, num_threads=1)
     assert one["val"] == two["val"]

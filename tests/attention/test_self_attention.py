@@ -68,8 +68,6 @@ def test_fused_equals_plain_in_outputs_and_gradients(position, pattern, qk_norm)
     torch.manual_seed(0)
     attention = SelfAttention(DIM, HEADS, pattern=pattern and pattern(), position=position(), qk_norm=qk_norm)
     tokens = tokens_of()
-    queries, keys, values = attention._queries_keys_values(tokens, GRID)
-    assert attention._gather_fused(queries, keys, values, GRID) is not None
     fused = outputs_and_gradients(attention, tokens, plain=False)
     plain = outputs_and_gradients(attention, tokens, plain=True)
     for one, other in zip(fused, plain, strict=True):
@@ -80,8 +78,7 @@ def test_fused_equals_plain_in_outputs_and_gradients(position, pattern, qk_norm)
 def test_parts_that_the_kernel_lacks_are_computed_step_by_step(parts):
     attention = SelfAttention(DIM, HEADS, pattern=Sparse(), **parts)
     tokens = tokens_of()
-    queries, keys, values = attention._queries_keys_values(tokens, GRID)
-    assert attention._gather_fused(queries, keys, values, GRID) is None
+    _, _, values = attention._queries_keys_values(tokens, GRID, None)
     gathered = (attention.weights(tokens, GRID) @ values).transpose(1, 2).flatten(2)
     torch.testing.assert_close(attention(tokens, GRID), attention.projection(gathered))
 
@@ -103,7 +100,7 @@ def test_weights_times_values_is_what_the_fused_kernel_gives():
     tokens = tokens_of()
     weights = attention.weights(tokens, GRID)
     assert weights.shape == (2, HEADS, GRID.num_tokens, GRID.num_tokens)
-    _, _, values = attention._queries_keys_values(tokens, GRID)
+    _, _, values = attention._queries_keys_values(tokens, GRID, None)
     outputs = attention.projection((weights @ values).transpose(1, 2).flatten(2))
     torch.testing.assert_close(attention(tokens, GRID), outputs, atol=1e-5, rtol=1e-5)
 

@@ -1,11 +1,12 @@
 """Positions: where a token sits. Attention alone sees a set; a position adds order back in one of three places.
 
 On the tokens (learned, sin/cos), on queries and keys (rotations), or on the scores (relative biases): a part overrides
-the hook of its place and leaves the others.
-
-Learned 1-D: Dosovitskiy et al., arXiv 2010.11929, section 3.1. Sin/cos 2-D: Chen et al. (MoCo v3), arXiv 2104.02057,
-section 5, after the 1-D form of Vaswani et al., arXiv 1706.03762, section 3.5.
+the hook of its place and leaves the others. Absolute positions add to tokens since Vaswani et al., arXiv 1706.03762,
+section 3.5; relative ones add to scores since Shaw et al., arXiv 1803.02155.
 """
+
+from abc import ABC, abstractmethod
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,17 @@ from vitlab.attention.grid import Grid
 
 
 class Position(nn.Module):
-    """Parent of all positions: three hooks, each of which leaves things as they are until a part overrides it."""
+    """Parent of all positions: three hooks, each of which leaves things as they are until a part overrides it.
+
+    A position that a model puts before its first block is made with (dim, grid); one that acts inside each attention
+    layer is made with (num_heads, head_dim), and hears of the grid by `set_grid`.
+    """
+
+    is_same_on_canvas = True
+    """Whether an image's tokens get the same when the image lies in the top left corner of a larger, padded grid."""
+
+    def set_grid(self, grid: Grid) -> None:
+        """Hear which grid the model is made for, before training starts; parts with a table per offset need it."""
 
     def on_tokens(self, tokens: Tensor, grid: Grid) -> Tensor:
         """Put the position into the tokens.
@@ -39,10 +50,107 @@ class Position(nn.Module):
         return None
 
     @property
+    def rotates(self) -> bool:
+        """Whether it changes queries and keys."""
+        return type(self).on_queries_and_keys is not Position.on_queries_and_keys
+
+    @property
+    def adds_to_scores(self) -> bool:
+        """Whether it adds something to the scores."""
+        return type(self).on_scores is not Position.on_scores
+
+    @property
     def acts_on_tokens_only(self) -> bool:
         """Whether it is an absolute position, which a model applies once, before the first block."""
-        own = type(self)
-        return own.on_queries_and_keys is Position.on_queries_and_keys and own.on_scores is Position.on_scores
+        return not self.rotates and not self.adds_to_scores
+
+
+class AbsolutePosition(Position, ABC):
+    """Parent of positions that add a vector to each patch; class token and registers sit nowhere and are left alone."""
+
+    @abstractmethod
+    def table_for(self, grid: Grid, device: torch.device | str | None = None) -> Tensor:
+        """Return the vectors added to a grid's patches.
+
+        Args:
+            grid: The tokens' layout.
+            device: Where to make them, if they are not weights.
+
+        Shape: (1, patches, dim), or (1, tokens, dim) where prefix tokens get something too.
+        """
+
+    def on_tokens(self, tokens: Tensor, grid: Grid) -> Tensor:
+        """Add each patch's vector.
+
+        Shape: (batch, tokens, dim) to the same.
+        """
+        rows = self.table_for(grid, tokens.device).to(tokens.dtype)
+        num_untouched = tokens.shape[1] - rows.shape[1]
+        if num_untouched == 0:
+            return tokens + rows
+        return torch.cat([tokens[:, :num_untouched], tokens[:, num_untouched:] + rows], dim=1)
+
+
+class RelativePosition(Position, ABC):
+    """Parent of positions that add to a score what depends on the offset from query to key alone."""
+
+    @abstractmethod
+    def bias(self, offsets: Tensor) -> Tensor:
+        """Return what to add to a score at these offsets.
+
+        Args:
+            offsets: Rows and columns from query to key (key minus query), integers.
+
+        Shape: (..., 2) to (heads, ...).
+        """
+
+    def bias_on(self, offsets: Tensor, grid: Grid) -> Tensor:
+        """Return what to add to a score at these offsets on a certain grid.
+
+        The same as `bias`, but for parts with a table that is resampled to the grid's size.
+
+        Args:
+            offsets: Rows and columns from query to key (key minus query), integers.
+            grid: The tokens' layout.
+
+        Shape: (..., 2) to (heads, ...).
+        """
+        return self.bias(offsets)
+
+    def prefix_bias(self) -> Tensor | None:
+        """Return what to add where a token without a place is involved, or None for nothing.
+
+        Shape: (3, heads): patch to prefix, prefix to patch, prefix to prefix.
+        """
+        return None
+
+    def on_scores(self, grid: Grid) -> Tensor:
+        """Return the bias of every pair of tokens.
+
+        Shape: (heads, tokens, tokens).
+        """
+        device = next((tensor.device for tensor in chain(self.parameters(), self.buffers())), None)
+        # Each offset is evaluated once: there are about 4 per token, while there are tokens^2 pairs.
+        rows = torch.arange(1 - grid.height, grid.height, device=device)
+        columns = torch.arange(1 - grid.width, grid.width, device=device)
+        table = self.bias_on(torch.cartesian_prod(rows, columns), grid)  # (heads, offsets)
+        places = grid.coordinates(device)
+        offsets = places[None] - places[:, None]  # (patches, patches, 2)
+        index = (offsets[..., 0] + grid.height - 1) * (2 * grid.width - 1) + offsets[..., 1] + grid.width - 1
+        # Five times as fast as table[:, index], above all backward.
+        patches = table.index_select(1, index.flatten()).unflatten(1, index.shape)  # (heads, patches, patches)
+        return self._with_prefix(patches, grid.num_prefix_tokens)
+
+    def _with_prefix(self, patches: Tensor, num_prefix: int) -> Tensor:
+        if not num_prefix:
+            return patches
+        heads, num_patches = patches.shape[:2]
+        prefix = self.prefix_bias()
+        prefix = patches.new_zeros(3, heads) if prefix is None else prefix
+        to_prefix, from_prefix, within = prefix[:, :, None, None].unbind(0)  # (heads, 1, 1) each
+        left = torch.cat([within.expand(-1, num_prefix, num_prefix), to_prefix.expand(-1, num_patches, num_prefix)], 1)
+        right = torch.cat([from_prefix.expand(-1, num_prefix, num_patches), patches], 1)
+        return torch.cat([left, right], dim=2)
 
 
 class NoPosition(Position):
@@ -57,112 +165,21 @@ class NoPosition(Position):
         super().__init__()
 
 
-class LearnedPosition(Position):
-    """A learned vector for each token of one grid, added to it; resampled (bicubic) for any other grid.
+def resampled(table: Tensor, height: int, width: int) -> Tensor:
+    """Return a table of places stretched to another grid (bicubic, as in arXiv 2010.11929, section 3.2).
 
     Args:
-        dim: Width of a token.
-        grid: The layout the table is made for.
-        prefix: Whether class token and registers have a row of their own; if not, they are left alone (as in DeiT III).
+        table: Numbers or vectors, one for each row and column.
+        height: Rows to have.
+        width: Columns to have.
 
-    Shape: tokens (batch, tokens, dim) to the same.
-
-    Raises:
-        ValueError: The tokens' grid has another number of prefix tokens than the table.
-
-    Source: Dosovitskiy et al., arXiv 2010.11929, section 3.1; resampling: section 3.2.
+    Shape: (channels, rows, columns) to (channels, height, width).
     """
-
-    def __init__(self, dim: int, grid: Grid, prefix: bool = True) -> None:
-        super().__init__()
-        self.grid = grid
-        self.prefix = prefix
-        self.table = nn.Parameter(torch.empty(1, grid.num_tokens if prefix else grid.num_patches, dim))
-        nn.init.trunc_normal_(self.table, std=0.02)
-
-    def on_tokens(self, tokens: Tensor, grid: Grid) -> Tensor:
-        """Add each token's row of the table.
-
-        Shape: (batch, tokens, dim) to the same.
-        """
-        if grid.num_prefix_tokens != self.grid.num_prefix_tokens:
-            raise ValueError(
-                f"this position was made for {self.grid.num_prefix_tokens} prefix tokens, the tokens have "
-                f"{grid.num_prefix_tokens}; make it with the grid of the model"
-            )
-        return _add_rows(tokens, self._table_for(grid))
-
-    def _table_for(self, grid: Grid) -> Tensor:
-        if grid == self.grid:
-            return self.table
-        num_patches = self.grid.num_patches
-        prefix, patches = self.table[:, :-num_patches], self.table[:, -num_patches:]
-        image = patches.float().unflatten(1, (self.grid.height, self.grid.width))  # (1, height, width, dim)
-        image = image.permute(0, 3, 1, 2)  # (1, dim, height, width)
-        # Antialiasing matters when the new grid is smaller, where plain bicubic would skip rows.
-        image = F.interpolate(image, size=(grid.height, grid.width), mode="bicubic", antialias=True)
-        patches = image.flatten(2).transpose(1, 2).to(self.table.dtype)  # (1, patches, dim)
-        return torch.cat([prefix, patches], dim=1)
-
-
-class SinCos2D(Position):
-    """Fixed sines and cosines of column and row at dim / 4 wavelengths each; computed anew for any grid.
-
-    Class token and registers sit nowhere and are left alone.
-
-    Args:
-        dim: Width of a token, a multiple of 4.
-        grid: The layout to prepare for; others are computed when met.
-        temperature: The longest wavelength is about 2 pi times this many patches.
-
-    Shape: tokens (batch, tokens, dim) to the same.
-
-    Raises:
-        ValueError: dim is not a multiple of 4.
-
-    Source: Chen et al. (MoCo v3), arXiv 2104.02057, section 5; He et al. (MAE), arXiv 2111.06377, appendix A.
-    """
-
-    table: Tensor
-
-    def __init__(self, dim: int, grid: Grid, temperature: float = 10_000.0) -> None:
-        super().__init__()
-        if dim % 4:
-            raise ValueError(f"SinCos2D needs a dim that is a multiple of 4 (sine and cosine of two axes), got {dim}")
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
-        self.dim = dim
-        self.grid = grid
-        self.temperature = temperature
-        # Not a weight: it follows from the arguments, so checkpoints need not carry it.
-        self.register_buffer("table", self.table_for(grid), persistent=False)
-
-    def on_tokens(self, tokens: Tensor, grid: Grid) -> Tensor:
-        """Add each patch's sines and cosines.
-
-        Shape: (batch, tokens, dim) to the same.
-        """
-        same = (grid.height, grid.width) == (self.grid.height, self.grid.width)
-        return _add_rows(tokens, self.table if same else self.table_for(grid, tokens.device))
-
-    def table_for(self, grid: Grid, device: torch.device | str | None = None) -> Tensor:
-        """Return the vectors added to a grid's patches.
-
-        Shape: (1, patches, dim): sin(column), cos(column), sin(row), cos(row), a quarter of dim each.
-        """
-        quarter = self.dim // 4
-        exponents = torch.arange(quarter, device=device, dtype=torch.float64) / quarter
-        frequencies = self.temperature**-exponents
-        angles = grid.coordinates(device)[:, :, None] * frequencies  # (patches, 2, dim / 4)
-        rows, columns = angles.unbind(1)
-        table = torch.cat([columns.sin(), columns.cos(), rows.sin(), rows.cos()], dim=1)  # (patches, dim)
-        return table[None].float()
-
-
-def _add_rows(tokens: Tensor, rows: Tensor) -> Tensor:
-    """Add rows to the last tokens; the prefix tokens before them stay as they are."""
-    rows = rows.to(tokens.dtype)
-    num_untouched = tokens.shape[1] - rows.shape[1]
-    if num_untouched == 0:
-        return tokens + rows
-    return torch.cat([tokens[:, :num_untouched], tokens[:, num_untouched:] + rows], dim=1)
+    if table.shape[1:] == (height, width):
+        return table
+    if table.shape[2] == width == 1:
+        # torch 2.15 on a CPU gets a single column wrong, but not a single row.
+        return resampled(table.transpose(1, 2), 1, height).transpose(1, 2)
+    # Antialiasing matters when the new grid is smaller, where plain bicubic would skip rows.
+    stretched = F.interpolate(table.float()[None], size=(height, width), mode="bicubic", antialias=True)
+    return stretched[0].to(table.dtype)

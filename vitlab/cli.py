@@ -145,7 +145,15 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("bench", help="training speed of vitlab's models beside timm's, as ratios")
+    parser = commands.add_parser("bench", help="training speed beside timm's and others', as ratios from one run")
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=["models", "attention"],
+        default="models",
+        help="models: beside timm's and torchvision's of the same shape; attention: windows and linear attention beside "
+        "full attention as tokens grow (default: models)",
+    )
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="interleaved repeats of each (default: 7)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
@@ -153,9 +161,16 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _bench(options: argparse.Namespace) -> int:
+    settings = {"num_threads": options.threads, "device": options.device}
+    if options.what == "attention":
+        from vitlab.training.attention_cost import bench_attention, bench_pixel_tokens, format_attention_table
+
+        rows = bench_attention(rounds=options.rounds, **settings)
+        print(format_attention_table(rows, bench_pixel_tokens(options.rounds, **settings)))
+        return 0
     from vitlab.training.throughput import bench, format_table
 
-    print(format_table(bench(options.rounds, num_threads=options.threads, device=options.device)))
+    print(format_table(bench(options.rounds, **settings)))
     return 0
 
 

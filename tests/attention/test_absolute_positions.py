@@ -105,7 +105,9 @@ def test_one_hot_of_the_index_is_the_identity():
 def test_one_hot_vectors_are_unique_at_the_smallest_dim_and_one_less_is_refused(of, dim):
     grid = Grid(3, 5, num_prefix_tokens=2)
     assert len(OneHot(dim, grid, of=of).table_for(grid)[0].unique(dim=0)) == 15
-    with pytest.raises(ValueError, match=rf"one-hot vectors of {of} for 3 x 5 patches need a dim of {dim}, got {dim - 1}"):
+    with pytest.raises(
+        ValueError, match=rf"one-hot vectors of {of} for 3 x 5 patches need a dim of {dim}, got {dim - 1}"
+    ):
         OneHot(dim - 1, grid, of=of)
 
 

@@ -67,7 +67,9 @@ def test_dynamics_of_constant_velocity_are_a_straight_line():
     position.contract.data.zero_()
     vectors = table(position, 3, 5)
     for row, column in [(0, 0), (2, 1), (1, 4)]:
-        expected = position.start.sum((0, 1)) + 0.3 * (row * position.contract_bias[0] + column * position.contract_bias[1])
+        expected = position.start.sum((0, 1)) + 0.3 * (
+            row * position.contract_bias[0] + column * position.contract_bias[1]
+        )
         torch.testing.assert_close(vectors[row, column], expected[0])
 
 
@@ -104,5 +106,5 @@ def test_dynamics_are_computed_exactly_under_autocast():
 def test_bad_numbers_are_refused():
     with pytest.raises(ValueError, match="width above 0, got 32, 64 and 0"):
         FourierFeatures(DIM, width=0)
-    with pytest.raises(ValueError, match="time_step above 0, got 32, 0 and 0.1"):
+    with pytest.raises(ValueError, match=r"time_step above 0, got 32, 0 and 0\.1"):
         ContinuousDynamics(DIM, steps_per_patch=0)

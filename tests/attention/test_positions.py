@@ -1,6 +1,7 @@
 """What holds for every position; the formulas are tested in the files of each kind."""
 
 import inspect
+from functools import partial
 
 import jsonargparse
 import pytest
@@ -19,6 +20,7 @@ from vitlab.attention import (
     SelfAttention,
     SinCos2D,
 )
+from vitlab.models import ViT
 
 HEADS = 7
 DIM = 28
@@ -155,6 +157,14 @@ def test_it_follows_the_precision_of_the_tokens(position):
     torch.testing.assert_close(outputs.float(), exact, atol=0.1, rtol=0.1)
 
 
+@each_that_places
+def test_it_follows_the_tokens_to_another_device(position):
+    grid = Grid(3, 5, 2)
+    attention = SelfAttention(DIM, HEADS, position=make(position, grid)).to("meta")
+    for other in (grid, Grid(5, 2, 2)):
+        assert attention(torch.empty(2, other.num_tokens, DIM, device="meta"), other).device.type == "meta"
+
+
 def from_yaml(text):
     parser = jsonargparse.ArgumentParser()
     parser.add_subclass_arguments(nn.Module, "model")
@@ -178,10 +188,22 @@ def test_a_config_names_it_where_it_belongs(position):
     parts = [block.attention.position for block in model.blocks] if is_made_with_heads(position) else [model.position]
     assert all(type(part) is position for part in parts)
     assert len({id(part) for part in parts}) == len(parts)
-    for weights in zip(*(part.parameters() for part in parts[:2]), strict=True):
-        assert len(parts) == 1 or position.__name__ == "QuadraticRelative" or not torch.equal(*weights)
+    starts = [torch.cat([weight.flatten() for weight in [torch.ones(0), *part.parameters()]]) for part in parts]
+    assert len(starts[0]) == 0 or len(parts) == 1 or not torch.equal(*starts)  # no two blocks start alike
     assert model(torch.randn(2, 3, 12, 20)).shape == (2, 3)
     assert model(torch.randn(2, 3, 20, 8)).shape == (2, 3)
+
+
+@each_that_places
+def test_a_position_in_the_wrong_place_says_where_it_belongs(position):
+    if is_made_with_heads(position):
+        where = "give it to attention|into an attention layer's position"
+        factory = partial(ViT, 12, patch_size=4, position=position)
+    else:
+        where = "belongs before a model's first block"
+        factory = partial(SelfAttention, DIM, HEADS, position=position)
+    with pytest.raises(ValueError, match=f"{position.__name__} .*({where})"):
+        factory()
 
 
 def test_a_config_may_set_what_a_position_takes():

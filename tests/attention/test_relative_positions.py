@@ -3,7 +3,15 @@ import torch
 from timm.layers import RelPosBias, resize_rel_pos_bias_table_levit
 from timm.models.swin_transformer import WindowAttention
 
-from vitlab.attention import ALiBi2D, Grid, QuadraticRelative, RelativeBias2D, SelfAttention
+from vitlab.attention import (
+    ALiBi2D,
+    BlockedWindows,
+    Grid,
+    QuadraticRelative,
+    RelativeBias2D,
+    SelfAttention,
+    Window2D,
+)
 
 HEADS, HEAD_DIM = 3, 7
 OFFSETS = torch.cartesian_prod(torch.arange(-4, 5), torch.arange(-6, 7)).unflatten(0, (9, 13))
@@ -87,6 +95,20 @@ def test_the_model_tells_a_relative_bias_its_grid_once():
 def test_only_a_table_that_is_resampled_minds_a_larger_canvas():
     assert not RelativeBias2D(HEADS, HEAD_DIM).is_same_on_canvas
     assert RelativeBias2D(HEADS, HEAD_DIM, reach=2).is_same_on_canvas
+
+
+@pytest.mark.parametrize("options", [{"grid": Grid(3, 5)}, {"reach": 1}], ids=["resampled", "as it is"])
+@pytest.mark.parametrize("pattern", [Window2D(3), BlockedWindows(3)], ids=["window", "blocks"])
+def test_windows_see_the_same_bias_whether_computed_in_tiles_or_as_a_whole(options, pattern):
+    attention = SelfAttention(
+        HEADS * HEAD_DIM, HEADS, pattern=pattern, position=RelativeBias2D(HEADS, HEAD_DIM, **options)
+    )
+    attention.position.table.data.normal_()
+    grid = Grid(11, 13)
+    tokens = torch.randn(2, grid.num_tokens, HEADS * HEAD_DIM)
+    in_tiles = attention(tokens, grid)
+    attention._force_plain = True
+    torch.testing.assert_close(in_tiles, attention(tokens, grid), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("reach", [0, (2, 0), (1, 2, 3)])

@@ -15,7 +15,9 @@ def heads_of(grid, batch=2):
 def test_axial_equals_timms():
     queries, keys = heads_of(GRID), heads_of(GRID)
     embedding = RotaryEmbeddingCat(HEAD_DIM, in_pixels=False, temperature=100.0, feat_shape=[5, 7]).get_embed()
-    for ours, given in zip(RoPE2D(HEADS, HEAD_DIM).on_queries_and_keys(queries, keys, GRID), (queries, keys), strict=True):
+    for ours, given in zip(
+        RoPE2D(HEADS, HEAD_DIM).on_queries_and_keys(queries, keys, GRID), (queries, keys), strict=True
+    ):
         torch.testing.assert_close(ours[:, :, 2:], apply_rot_embed_cat(given[:, :, 2:], embedding))
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitlab.attention.grid import Grid
-from vitlab.attention.positions import AbsolutePosition, resampled
+from vitlab.attention.positions import AbsolutePosition, check_made_with_grid, resampled
 
 
 class OneHot(AbsolutePosition):
@@ -39,6 +39,7 @@ class OneHot(AbsolutePosition):
 
     def __init__(self, dim: int, grid: Grid, of: Literal["row_and_column", "index"] = "row_and_column") -> None:
         super().__init__()
+        check_made_with_grid(self, grid)
         if of not in ("row_and_column", "index"):
             raise ValueError(f"OneHot marks row_and_column or index, got of={of!r}")
         self.dim = dim
@@ -68,13 +69,21 @@ class OneHot(AbsolutePosition):
             )
 
 
-class _FixedTable(AbsolutePosition):
-    """Parent of tables that follow from a formula: one grid's is kept, others are computed when met."""
+class _SinCos(AbsolutePosition):
+    """Parent of sines and cosines: one grid's table is kept, others are computed when met."""
 
     table: Tensor
 
-    def _keep(self, grid: Grid) -> None:
+    def _prepare(self, dim: int, grid: Grid, temperature: float, num_parts: int) -> None:
+        check_made_with_grid(self, grid)
+        if dim % num_parts:
+            name, parts = type(self).__name__, "sine and cosine of two axes" if num_parts == 4 else "sine and cosine"
+            raise ValueError(f"{name} needs a dim that is a multiple of {num_parts} ({parts}), got {dim}")
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        self.dim = dim
         self.grid = grid
+        self.temperature = temperature
         # Not a weight: it follows from the arguments, so checkpoints need not carry it.
         self.register_buffer("table", self._compute(grid), persistent=False)
 
@@ -91,7 +100,7 @@ class _FixedTable(AbsolutePosition):
         """Return the vectors of a grid's patches, (1, patches, dim)."""
 
 
-class SinCos1D(_FixedTable):
+class SinCos1D(_SinCos):
     """Fixed sines and cosines of a patch's number in reading order, at dim / 2 wavelengths; computed anew for any grid.
 
     A vector is sin(number), cos(number), half of dim each. It runs on to any number of patches, but does not know that
@@ -114,10 +123,7 @@ class SinCos1D(_FixedTable):
 
     def __init__(self, dim: int, grid: Grid, temperature: float = 10_000.0) -> None:
         super().__init__()
-        self.dim = dim
-        self.temperature = temperature
-        _check_sincos(self, 2)
-        self._keep(grid)
+        self._prepare(dim, grid, temperature, num_parts=2)
 
     def _compute(self, grid: Grid, device: torch.device | str | None = None) -> Tensor:
         numbers = torch.arange(grid.num_patches, device=device)
@@ -125,7 +131,7 @@ class SinCos1D(_FixedTable):
         return torch.cat([angles.sin(), angles.cos()], dim=1)[None].float()  # (1, patches, dim)
 
 
-class SinCos2D(_FixedTable):
+class SinCos2D(_SinCos):
     """Fixed sines and cosines of column and row at dim / 4 wavelengths each; computed anew for any grid.
 
     A vector is sin(column), cos(column), sin(row), cos(row), a quarter of dim each.
@@ -145,10 +151,7 @@ class SinCos2D(_FixedTable):
 
     def __init__(self, dim: int, grid: Grid, temperature: float = 10_000.0) -> None:
         super().__init__()
-        self.dim = dim
-        self.temperature = temperature
-        _check_sincos(self, 4)
-        self._keep(grid)
+        self._prepare(dim, grid, temperature, num_parts=4)
 
     def _compute(self, grid: Grid, device: torch.device | str | None = None) -> Tensor:
         frequencies = _frequencies(self.dim // 4, self.temperature, device)
@@ -177,6 +180,7 @@ class LearnedPosition(AbsolutePosition):
 
     def __init__(self, dim: int, grid: Grid, prefix: bool = True) -> None:
         super().__init__()
+        check_made_with_grid(self, grid)
         self.grid = grid
         self.prefix = prefix
         self.table = nn.Parameter(torch.empty(1, grid.num_tokens if prefix else grid.num_patches, dim))
@@ -228,6 +232,7 @@ class LearnedFactorized2D(AbsolutePosition):
 
     def __init__(self, dim: int, grid: Grid, join: Literal["sum", "concatenate"] = "sum") -> None:
         super().__init__()
+        check_made_with_grid(self, grid)
         if join not in ("sum", "concatenate"):
             raise ValueError(f"LearnedFactorized2D joins by sum or concatenate, got join={join!r}")
         if join == "concatenate" and dim % 2:
@@ -256,14 +261,6 @@ class LearnedFactorized2D(AbsolutePosition):
             shape = (grid.height, grid.width, -1)
             table = torch.cat([rows[:, None].expand(shape), columns[None].expand(shape)], dim=2)
         return table.flatten(0, 1)[None]
-
-
-def _check_sincos(position: SinCos1D | SinCos2D, parts: int) -> None:
-    name, halves = type(position).__name__, "sine and cosine of two axes" if parts == 4 else "sine and cosine"
-    if position.dim % parts:
-        raise ValueError(f"{name} needs a dim that is a multiple of {parts} ({halves}), got {position.dim}")
-    if position.temperature <= 0:
-        raise ValueError(f"temperature must be positive, got {position.temperature}")
 
 
 def _frequencies(count: int, temperature: float, device: torch.device | str | None) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vitlab.attention.grid import Grid
-from vitlab.attention.positions import Position
+from vitlab.attention.positions import Position, check_made_with_grid
 
 
 class ConditionalPosition(Position):
@@ -32,6 +32,7 @@ class ConditionalPosition(Position):
 
     def __init__(self, dim: int, grid: Grid | None = None, kernel_size: int = 3) -> None:
         super().__init__()
+        check_made_with_grid(self, grid)
         if kernel_size < 3 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd and 3 or more, got {kernel_size}")
         self.convolution = nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)

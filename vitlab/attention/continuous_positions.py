@@ -4,12 +4,14 @@ Fourier features are sines and cosines of learned directions, mixed by a small n
 continuous dynamics are the path of a point whose velocity is learned (Liu et al., FLOATER, arXiv 2003.09229).
 """
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitlab.attention.grid import Grid
-from vitlab.attention.positions import AbsolutePosition
+from vitlab.attention.positions import AbsolutePosition, check_made_with_grid
 
 
 class FourierFeatures(AbsolutePosition):
@@ -42,6 +44,7 @@ class FourierFeatures(AbsolutePosition):
         width: float = 2.0,
     ) -> None:
         super().__init__()
+        check_made_with_grid(self, grid)
         if num_directions < 1 or hidden_dim < 1 or width <= 0:
             raise ValueError(
                 "num_directions and hidden_dim must be 1 or more and width above 0, got "
@@ -113,6 +116,7 @@ class ContinuousDynamics(AbsolutePosition):
         steps_per_patch: int = 1,
     ) -> None:
         super().__init__()
+        check_made_with_grid(self, grid)
         if hidden_dim < 1 or steps_per_patch < 1 or time_step <= 0:
             raise ValueError(
                 "hidden_dim and steps_per_patch must be 1 or more and time_step above 0, got "
@@ -144,8 +148,9 @@ class ContinuousDynamics(AbsolutePosition):
 
         Shape: (1, patches, dim).
         """
-        # Many small steps are added up: in bfloat16 they would be lost.
-        with torch.autocast(self.start.device.type, enabled=False):
+        kind = self.start.device.type
+        # Many small steps are added up: in bfloat16 they would be lost. (The meta device knows no autocast.)
+        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
             of_rows, of_columns = self._paths(max(grid.height, grid.width))  # (patches on a side, dim)
         return (of_rows[: grid.height, None] + of_columns[: grid.width]).flatten(0, 1)[None]
 

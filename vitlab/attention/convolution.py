@@ -1,6 +1,6 @@
-"""Convolution as self-attention: a head for each cell of the kernel, which looks at that offset alone.
+"""Convolution as self-attention: a head for each cell of the kernel, which looks at that one offset.
 
-Theorem 1 of Cordonnier et al., arXiv 1911.03584: K * K heads with relative positions express any convolution with a K x K
+Theorem 1 of Cordonnier et al., arXiv 1911.03584: K * K heads with relative positions express any convolution of a K x K
 kernel. Hard: each head may look at one offset only. Soft: each head prefers its offset by a quadratic position, whose
 center and width can be learned from there.
 """

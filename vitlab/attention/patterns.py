@@ -19,6 +19,9 @@ class Pattern(nn.Module, ABC):
     is_same_on_canvas = True
     """Whether an image's tokens see the same when the image lies in the top left corner of a larger, padded grid."""
 
+    prefix_sees_patches = True
+    """Whether tokens without a place look at the patches; the patches always look at them."""
+
     def tiling(self, grid: Grid) -> Tiling | None:
         """Return tiles that hold every pair that may look, or None where there are none or they would save nothing.
 
@@ -61,9 +64,6 @@ class All(Pattern):
 
 class PlacePattern(Pattern):
     """Parent of patterns that follow from the places of query and key in the grid."""
-
-    prefix_sees_patches = True
-    """Whether tokens without a place look at the patches; the patches always look at them."""
 
     @abstractmethod
     def may_look(self, queries: Tensor, keys: Tensor, grid: Grid) -> Tensor:
@@ -119,7 +119,7 @@ class Both(PlacePattern):
         super().__init__()
         self.first, self.second = first, second
         self.is_same_on_canvas = first.is_same_on_canvas and second.is_same_on_canvas
-        self.prefix_sees_patches = _prefix_sees(first) and _prefix_sees(second)
+        self.prefix_sees_patches = first.prefix_sees_patches and second.prefix_sees_patches
 
     def may_look(self, queries: Tensor, keys: Tensor, grid: Grid) -> Tensor:
         """Return whether both say yes."""
@@ -153,7 +153,7 @@ class Either(PlacePattern):
         super().__init__()
         self.first, self.second = first, second
         self.is_same_on_canvas = first.is_same_on_canvas and second.is_same_on_canvas
-        self.prefix_sees_patches = _prefix_sees(first) or _prefix_sees(second)
+        self.prefix_sees_patches = first.prefix_sees_patches or second.prefix_sees_patches
 
     def may_look(self, queries: Tensor, keys: Tensor, grid: Grid) -> Tensor:
         """Return whether one says yes."""
@@ -177,10 +177,6 @@ class Either(PlacePattern):
 
 def _follow_from_places(*patterns: Pattern) -> bool:
     return all(isinstance(pattern, All | PlacePattern) for pattern in patterns)
-
-
-def _prefix_sees(pattern: Pattern) -> bool:
-    return getattr(pattern, "prefix_sees_patches", True)
 
 
 def _may_look(pattern: Pattern, queries: Tensor, keys: Tensor, grid: Grid) -> Tensor:

@@ -165,6 +165,16 @@ class NoPosition(Position):
         super().__init__()
 
 
+def check_made_with_grid(position: Position, grid: Grid | None) -> None:
+    """Refuse a grid that is none: the position was made as one of an attention layer is, with (num_heads, head_dim)."""
+    if grid is not None and not isinstance(grid, Grid):
+        name = type(position).__name__
+        raise ValueError(
+            f"{name} is made with (dim, grid), got grid={grid!r}; it belongs before a model's first block (position, "
+            f"not attention.init_args.position), or into a layer ready-made: position={name}(dim, grid)"
+        )
+
+
 def resampled(table: Tensor, height: int, width: int) -> Tensor:
     """Return a table of places stretched to another grid (bicubic, as in arXiv 2010.11929, section 3.2).
 

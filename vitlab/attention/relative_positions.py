@@ -22,14 +22,15 @@ class RelativeBias2D(RelativePosition):
     With `reach`, the table holds offsets up to so many patches and serves every grid as it is; farther offsets get what
     the table has at its border. That is the choice for windows, which never see farther and keep the image's scale.
 
-    Where the grid has prefix tokens there are three more numbers for each head: patch to prefix, prefix to patch, and
-    prefix to prefix (BEiT).
+    Where the grid told has prefix tokens there are three more numbers for each head: patch to prefix, prefix to patch,
+    and prefix to prefix (BEiT).
 
     Args:
         num_heads: Heads, each with a table of its own.
         head_dim: Width of a head; taken so that all positions are made alike.
         grid: The layout the table is made for; null: the one that the model tells.
-        reach: Patches up to which offsets have a number, or [rows, columns]; null: all offsets of the grid.
+        reach: Patches up to which offsets have a number, or [rows, columns]: size // 2 in a Window2D(size), size - 1 in
+            BlockedWindows(size); null: all offsets of the grid.
 
     Shape: offsets (..., 2) to (heads, ...).
 

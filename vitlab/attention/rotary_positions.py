@@ -126,6 +126,11 @@ class RoPE2DMixed(RotaryPosition):
 
 
 def _check(name: str, head_dim: int, temperature: float) -> None:
+    if not isinstance(head_dim, int):
+        raise ValueError(
+            f"{name} is made with (num_heads, head_dim), got head_dim={head_dim!r}; it belongs into an attention "
+            "layer's position (attention.init_args.position), not before a model's first block"
+        )
     if head_dim % 4:
         raise ValueError(
             f"{name} turns pairs of numbers by row and column: head_dim must be a multiple of 4, got {head_dim}; "

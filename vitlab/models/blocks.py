@@ -86,12 +86,17 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, mlp_dim, dropout)
         self.mlp_branch = _branch_end(dim, layer_scale, 0.0, drop_path)  # the MLP drops its own output
 
-    def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
+    def forward(self, tokens: Tensor, grid: Grid, mask: Tensor | None = None) -> Tensor:
         """Pass the tokens through both branches.
+
+        Args:
+            tokens: (batch, tokens, dim).
+            grid: The tokens' layout.
+            mask: As SelfAttention takes it, such as (batch, 1, 1, tokens) with False for padding; None: no padding.
 
         Shape: (batch, tokens, dim) to the same.
         """
-        tokens = tokens + self.attention_branch(self.attention(self.attention_norm(tokens), grid))
+        tokens = tokens + self.attention_branch(self.attention(self.attention_norm(tokens), grid, mask))
         return tokens + self.mlp_branch(self.mlp(self.mlp_norm(tokens)))
 
 

@@ -50,12 +50,12 @@ def compare_throughput(
     images = torch.randn(batch_size, 3, image_size, image_size, generator=generator).to(device)
     steps = [_make_step(model.to(device).train(), images) for model in (ours, theirs)]
     for step in steps * 2:  # the first steps allocate memory and the optimizer's state
-        _seconds(step, device)
+        seconds_of(step, device)
     seconds: tuple[list[float], list[float]] = ([], [])
     for round_index in range(rounds):
         # The order changes every round: what comes second finds a warmer machine.
         for which in (0, 1) if round_index % 2 == 0 else (1, 0):
-            seconds[which].append(_seconds(steps[which], device))
+            seconds[which].append(seconds_of(steps[which], device))
     ratios = sorted(their_time / our_time for our_time, their_time in zip(*seconds, strict=True))
     low, _, high = statistics.quantiles(ratios, n=4) if rounds >= 4 else (ratios[0], 0.0, ratios[-1])
     return {
@@ -144,7 +144,13 @@ def _make_step(model: nn.Module, images: Tensor) -> Callable[[], None]:
     return step
 
 
-def _seconds(step: Callable[[], None], device: str) -> float:
+def seconds_of(step: Callable[[], None], device: str) -> float:
+    """Return how long a call takes by the clock, a GPU's work included.
+
+    Args:
+        step: What to time.
+        device: Where it runs, such as cpu or cuda.
+    """
     start = time.perf_counter()
     step()
     if torch.device(device).type == "cuda":

@@ -25,6 +25,7 @@ from vitlab.attention import (
     Score,
     SelfAttention,
     Softmax,
+    Sparsemax,
     Window1D,
     Window2D,
     windows,
@@ -110,7 +111,9 @@ def test_every_part_that_is_exported_is_found():
 @pytest.mark.parametrize("normalizer", NORMALIZERS)
 @pytest.mark.parametrize("score", SCORES)
 def test_cheap_equals_plain_for_every_pattern_and_position(score, normalizer):
-    tokens = torch.randn(BATCH, GRID.num_tokens, DIM, requires_grad=True)
+    # Sparsemax has kinks where a key enters the support: in float32, rounding may put the two ways on two sides of one.
+    dtype = torch.float64 if normalizer is Sparsemax else torch.float32
+    tokens = torch.randn(BATCH, GRID.num_tokens, DIM, dtype=dtype, requires_grad=True)
     num_legal = 0
     for pattern, position in itertools.product(PATTERNS, POSITIONS):
         parts = {"score": score, "normalizer": normalizer(), "pattern": pattern(), "position": make_position(position)}
@@ -119,7 +122,7 @@ def test_cheap_equals_plain_for_every_pattern_and_position(score, normalizer):
                 SelfAttention(DIM, HEADS, **parts)
             continue
         num_legal += 1
-        attention = SelfAttention(DIM, HEADS, **parts)
+        attention = SelfAttention(DIM, HEADS, **parts).to(dtype)
         cheap, plain = (run(attention, tokens, plain) for plain in (False, True))
         assert len(cheap) == len(plain) >= 6
         for one, other in zip(cheap, plain, strict=True):

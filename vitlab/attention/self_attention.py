@@ -125,6 +125,20 @@ class SelfAttention(nn.Module):
         mask, bias = self._combined_mask(grid, mask, tokens.device), self.position.on_scores(grid)
         return attention_weights(queries, keys, self.parts, mask, bias)
 
+    def gather_by(self, weights: Tensor, tokens: Tensor, grid: Grid, mask: Tensor | None = None) -> Tensor:
+        """Return what forward gives if each token takes from each other as these weights say.
+
+        Args:
+            weights: (batch, heads, tokens, tokens).
+            tokens: (batch, tokens, dim); their values are what is taken.
+            grid: The tokens' layout.
+            mask: As in forward.
+
+        Shape: (batch, tokens, dim).
+        """
+        _, _, values = self._queries_keys_values(tokens, grid, mask)
+        return self.projection((weights @ values).transpose(1, 2).flatten(2))
+
     def _made(self, part: nn.Module | Callable[[int, int], nn.Module] | None) -> nn.Module | None:
         return part if part is None or isinstance(part, nn.Module) else part(self.num_heads, self.head_dim)
 

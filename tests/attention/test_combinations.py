@@ -21,6 +21,7 @@ from vitlab.attention import (
     Position,
     Proportional,
     RelativePosition,
+    Relu,
     ScaledDotProduct,
     Score,
     SelfAttention,
@@ -84,6 +85,11 @@ def small_tiles(monkeypatch):
     torch.manual_seed(0)
 
 
+def marks_of(normalizer):
+    """Those that no kernel computes take the same road as Relu: one of them is enough for every day."""
+    return () if normalizer.fused or normalizer in (Proportional, Relu) else (pytest.mark.slow,)
+
+
 def is_legal(score, normalizer, position):
     """What may go together, said once more in other words than in the code."""
     if normalizer is Proportional:
@@ -108,7 +114,7 @@ def test_every_part_that_is_exported_is_found():
     assert len(POSITIONS) >= 13
 
 
-@pytest.mark.parametrize("normalizer", NORMALIZERS)
+@pytest.mark.parametrize("normalizer", [pytest.param(cls, marks=marks_of(cls)) for cls in NORMALIZERS])
 @pytest.mark.parametrize("score", SCORES)
 def test_cheap_equals_plain_for_every_pattern_and_position(score, normalizer):
     # Sparsemax has kinks where a key enters the support: in float32, rounding may put the two ways on two sides of one.

@@ -12,20 +12,39 @@ PACKAGE = Path(__file__).parent.parent / "vitlab"
 
 # Folders import only folders above them; files only files listed earlier in their own folder.
 FOLDERS = {
-    "attention": ["grid", "scores", "normalizers", "patterns", "positions", "self_attention"],
+    "attention": [
+        *("grid", "scores", "normalizers", "positions", "absolute_positions", "relative_positions", "rotary_positions"),
+        *("conditional_positions", "continuous_positions", "tiling", "patterns", "windows", "graphs", "combinations"),
+        *("gathering", "tiled", "linear", "self_attention", "convolution", "recurrent"),
+    ],
     "data": [
-        *("subsets", "glyphs", "decoding", "transforms", "statistics", "datasets", "torchvision_datasets"),
+        *("subsets", "image_stream", "glyphs", "decoding", "transforms", "statistics", "datasets", "glyph_masks"),
+        *("digit_lines", "pairs_at_distance", "torchvision_datasets"),
         *("image_folder", "device_loader", "datamodule"),
     ],
-    "models": ["tokenizers", "heads", "blocks", "timm_weights", "vit", "resnet", "timm_model"],
-    "training": ["optimizer", "classifier", "predictions", "settings_errors", "run", "throughput"],
+    "models": [
+        *("tokenizers", "heads", "dense_head", "transcription_head", "blocks", "mixed_sizes", "timm_weights", "vit"),
+        *("spatial_attention", "resnet", "rnn", "timm_model"),
+    ],
+    "training": [
+        *("optimizer", "transcription", "objective", "label_objective", "mask_objective", "sequence_objective"),
+        *("classifier", "predictions", "settings_errors", "run", "throughput", "attention_cost", "sequence_cost"),
+        "checkpoint",
+    ],
+    "inspection": [
+        *("position_similarity", "kernel_call", "capture", "attention_maps", "attention_distance"),
+        *("feature_maps", "receptive_field", "theoretical_field", "similarity", "filters", "attributions"),
+        *("corruptions", "probes", "robustness_table"),
+        *("model_maps", "drawing", "page_data", "page"),
+    ],
     "sweep": [
         *("store", "plan", "sweep_file", "record", "selection", "schedule", "folder_lock", "status", "progress"),
         *("trial", "worker", "worker_process", "launchers"),
     ],
     "analysis": [
         *("wording", "bootstrap", "selection", "learning_curves", "crossover", "data_efficiency", "fairness"),
-        *("task_result", "summary", "tables", "drawing", "figures", "chart", "page_style", "page_tables", "page"),
+        *("dial_places", "dial", "task_result", "summary", "tables", "drawing", "figures", "dial_figure", "chart"),
+        *("dial_chart", "page_style", "page_tables", "page"),
         "report",
     ],
 }
@@ -36,7 +55,8 @@ THIRD_PARTY = {
     "attention": {"torch"},
     "data": {"torch", "torchvision", "lightning", "numpy", "sklearn", "PIL", "albumentations", "cv2"},
     "models": {"torch", "timm", "torchvision", "huggingface_hub", "safetensors"},
-    "training": {"torch", "torchvision", "torchmetrics", "lightning", "timm"},
+    "training": {"torch", "torchvision", "torchmetrics", "lightning", "timm", "numpy", "yaml"},
+    "inspection": {"torch", "matplotlib", "numpy", "PIL", "captum"},
     "sweep": {"torch", "lightning", "yaml", "tqdm"},
     "analysis": {"numpy", "scipy", "matplotlib"},
 }

@@ -59,7 +59,7 @@ def test_construction_reads_no_data(monkeypatch):
         raise AssertionError("data was read")
 
     monkeypatch.setattr(datasets, "generate", refuse)
-    monkeypatch.setattr(datasets, "_digits", refuse)
+    monkeypatch.setattr(datasets, "digit_images", refuse)
     assert Glyphs(num_train=10**9).num_classes == 2
     assert Digits().num_classes == 10
     with pytest.raises(AssertionError, match="data was read"):
@@ -76,6 +76,8 @@ def test_construction_reads_no_data(monkeypatch):
         (lambda: Digits(image_size=20), "image_size 20 is not a multiple of 8; use 8, 16"),
         (lambda: ArrayImages(np.zeros((3, 5, 5), np.uint8), np.zeros(3)), "pixels must be uint8"),
         (lambda: ArrayImages(np.zeros((3, 5, 5, 1), np.uint8), np.zeros(2)), "2 labels"),
+        (lambda: ArrayImages(np.zeros((3, 5, 5, 1), np.uint8), np.zeros(3), np.zeros((3, 5))), "must be integers"),
+        (lambda: ArrayImages(np.zeros((3, 5, 5, 1), np.uint8), np.zeros(3), np.zeros((2, 5), int)), "for 3 images"),
     ],
 )
 def test_bad_setting_is_refused_in_words(make, message):

@@ -98,6 +98,18 @@ def test_batches_are_channels_first_with_their_own_labels(images, kind):
         assert (labels % 2 == 0).all()
 
 
+@pytest.mark.parametrize("kind", [InMemoryLoader, WorkerLoader])
+def test_targets_that_are_more_than_labels_come_with_their_own_images(images, kind):
+    masks = np.arange(NUM_IMAGES * 35, dtype=np.uint16).reshape(NUM_IMAGES, 7, 5)
+    loader = kind(ArrayImages(images.pixels, images.labels, masks), np.arange(0, NUM_IMAGES, 2), EpochOrder(27, 10))
+    seen = 0
+    for pixels, targets in loader:
+        assert (targets.shape, targets.dtype) == ((len(pixels), 7, 5), torch.int64)
+        assert torch.equal(targets[:, 0, 0], 35 * pixels[:, 0, 0, 0].long())
+        seen += len(pixels)
+    assert seen == 27
+
+
 def test_channels_are_not_mixed_up_with_rows():
     pixels = np.random.default_rng(0).integers(0, 256, (11, 7, 5, 3), dtype=np.uint8)
     for augment in (None, Augmentation()):

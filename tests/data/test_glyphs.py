@@ -24,7 +24,7 @@ def test_larger_set_begins_with_the_smaller(task, monkeypatch):
     settings = GlyphSettings(task, image_size=13)
     many = generate(settings, 101, 0, "train")
     # A small chunk makes the images of the larger set come from several chunks.
-    monkeypatch.setattr("vitlab.data.glyphs.CHUNK_BYTES", 50_000)
+    monkeypatch.setattr("vitlab.data.image_stream.CHUNK_BYTES", 50_000)
     few = generate(settings, 37, 0, "train")
     again = generate(settings, 101, 0, "train")
     for one, other, whole in zip(few, many, again, strict=True):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from vitlab.attention import All, Grid, LearnedPosition, NoPosition, Position, Score, SelfAttention, SinCos2D
-from vitlab.models import ConvStem, PatchTokenizer, PixelTokenizer, ViT, ViTShape
+from vitlab.models import ClassifierHead, ConvStem, PatchTokenizer, PixelTokenizer, ViT, ViTShape
 from vitlab.models.vit import SIZES
 
 SHAPE = ViTShape(dim=20, depth=2, num_heads=5, mlp_dim=13)
@@ -42,11 +42,12 @@ def make(**options):
     return ViT(**{"image_size": 12, "num_classes": 7, "in_channels": 3, "patch_size": 4, "size": SHAPE} | options)
 
 
-@pytest.mark.parametrize("pooling", ["class_token", "mean", "mean_then_norm"])
+@pytest.mark.parametrize("pooling", ["class_token", "mean", "mean_then_norm", "attention"])
 @pytest.mark.parametrize("position", [LearnedPosition, SinCos2D, NoPosition])
 @pytest.mark.parametrize(("tokenizer", "patch_size"), [(PatchTokenizer, 4), (PixelTokenizer, 1), (ConvStem, 4)])
 def test_every_choice_of_parts_gives_logits_for_any_size_and_learns(pooling, position, tokenizer, patch_size):
-    model = make(pooling=pooling, position=position, tokenizer=tokenizer, patch_size=patch_size, in_channels=2)
+    head = partial(ClassifierHead, pooling=pooling, num_heads=5)
+    model = make(head=head, position=position, tokenizer=tokenizer, patch_size=patch_size, in_channels=2)
     logits = model(torch.randn(2, 2, 12, 12))
     assert logits.shape == (2, 7)
     assert model(torch.randn(2, 2, 8, 20)).shape == (2, 7)
@@ -123,7 +124,7 @@ def test_places_and_class_token_are_kept_from_weight_decay():
     expected = {"class_token", "register_tokens", "position.table"} | slopes
     assert model.no_weight_decay() == expected
     assert expected <= set(dict(model.named_parameters()))
-    assert make(pooling="mean", position=SinCos2D).no_weight_decay() == set()
+    assert make(head=partial(ClassifierHead, pooling="mean"), position=SinCos2D).no_weight_decay() == set()
 
 
 def test_drop_path_rises_from_block_to_block():
@@ -155,7 +156,7 @@ def test_the_same_seed_gives_the_same_model():
     [
         ({"size": "hug"}, "unknown ViT size 'hug'; use one of micro, pico, .* or a ViTShape"),
         ({"patch_size": 7}, "patch_size 7 does not divide image_size 12; use 1, 2, 3, 4, 6 or 12"),
-        ({"pooling": "max"}, "unknown pooling 'max'"),
+        ({"head": partial(ClassifierHead, pooling="max")}, "unknown pooling 'max'"),
         ({"in_channels": 0}, "must be 1 or more"),
         ({"image_size": (12, 10)}, "patch_size 4 does not divide image_size 12 x 10; use 1 or 2"),
     ],
@@ -210,7 +211,7 @@ def test_a_config_may_choose_every_part():
             attention:
               class_path: vitlab.attention.SelfAttention
               init_args: {pattern: vitlab.attention.All, score: vitlab.attention.ScaledDotProduct, qk_norm: true}
-            pooling: mean
+            head: {class_path: vitlab.models.ClassifierHead, init_args: {pooling: mean}}
     """)
     assert isinstance(model.tokenizer, ConvStem)
     assert (model.position.temperature, model.position.grid) == (100.0, Grid(2, 4))

@@ -126,6 +126,90 @@ def test_the_config_that_fit_would_use_can_be_printed(config, capsys):
     assert yaml.safe_load(capsys.readouterr().out)["data"]["train_size"] == 50
 
 
+MASKS = "{class_path: vitlab.data.GlyphMasks, init_args: {num_train: 60, num_test: 13}}"
+LINES = "{class_path: vitlab.data.DigitLines, init_args: {num_train: 60, num_val: 11, num_test: 13}}"
+OTHER_TARGETS = {
+    "mask": (MASKS, "vitlab.models.DenseHead", {"accuracy", "mean_iou", "nll"}),
+    "sequence": (
+        LINES,
+        "vitlab.models.TranscriptionHead",
+        {"accuracy", "edit_distance", "character_error_rate", "nll"},
+    ),
+}
+
+
+def other_target(target):
+    dataset, head, names = OTHER_TARGETS[target]
+    sizes = ["--data.train_size=30", "--data.val_size=10"]
+    return [f"--data.dataset={dataset}", f"--model.backbone.init_args.head={head}", *sizes], names
+
+
+@pytest.mark.parametrize("target", OTHER_TARGETS)
+def test_masks_and_sequences_go_from_config_to_test_metrics_and_back_from_a_checkpoint(
+    config, tmp_path, capsys, target
+):
+    arguments, names = other_target(target)
+    assert main(["fit", config, *arguments, "--test_after_fit=true"]) == 0
+    fitted = metrics_of(capsys.readouterr().out)
+    assert set(fitted) == {f"{stage}/{name}" for stage in ("val", "test") for name in names}
+    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    assert torch.load(checkpoint, weights_only=True)["hyper_parameters"]["target"] == target
+    assert main(["test", config, *arguments, f"--ckpt_path={checkpoint}"]) == 0
+    assert f"{fitted['test/nll']:.6g}"[:6] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("target", OTHER_TARGETS)
+def test_the_data_decide_the_target_and_nothing_else_may(config, target):
+    arguments, names = other_target(target)
+    cli = run.prepare([config, *arguments])
+    assert cli.datamodule.target == target
+    assert set(cli.model.objective.make_metrics()) == names
+    with pytest.raises(ValueError, match=r"model\.target"):
+        run.prepare([config, *arguments, "--model.target=label"])
+
+
+def test_predict_writes_out_sequences_and_refuses_masks(config, tmp_path, capsys):
+    arguments, _ = other_target("sequence")
+    assert main(["predict", config, *arguments, "--trainer.default_root_dir=out"]) == 0
+    header, *rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    assert header == "image,sequence,predicted"
+    assert [len(row.split(",")[1].split()) for row in rows] == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1, 2, 3]
+    assert all(set(row.split(",")[2]) <= set("0123456789 ") for row in rows)
+    arguments, _ = other_target("mask")
+    assert main(["predict", config, *arguments, "--trainer.default_root_dir=out2"]) == 2
+    assert "the target here is a mask" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("target", "argument", "words"),
+    [
+        ("mask", "--model.backbone.init_args.head=vitlab.models.ClassifierHead", "head: vitlab.models.DenseHead"),
+        (
+            "sequence",
+            "--model.backbone.init_args.head=vitlab.models.DenseHead",
+            "head: vitlab.models.TranscriptionHead",
+        ),
+        ("mask", "--data.augmentation={class_path: vitlab.data.Augmentation}", "a mask must move with its image"),
+        ("sequence", "--data.augmentation.horizontal_flip=true", "a sequence must move with its image"),
+        ("mask", "--model.mixup_alpha=0.2", "the target here is a mask; set mixup_alpha and cutmix_alpha to 0"),
+        ("sequence", "--model.backbone.init_args.patch_size=12", "patch_size 12 does not divide image_size 12 x 56"),
+        ("sequence", "--model.label_smoothing=0.1", "sequences trained with CTC take none"),
+    ],
+)
+def test_what_does_not_go_with_a_target_is_one_clear_error(config, capsys, target, argument, words):
+    arguments, _ = other_target(target)
+    assert main(["fit", config, *arguments, argument]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_steps_too_few_for_a_sequence_are_one_clear_error(config, capsys):
+    arguments, _ = other_target("sequence")
+    wide = LINES.replace("init_args: {", "init_args: {image_size: [14, 56], max_digits: 5, ")
+    arguments[0] = f"--data.dataset={wide}"
+    assert main(["fit", config, *arguments, "--model.backbone.init_args.patch_size=14"]) == 2
+    assert "and the model has 4; use a smaller patch_size or wider images" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 
-from vitlab.data.datasets import ArrayImages, ImageDataset, Images
+from vitlab.data.datasets import ArrayImages, ImageDataset, Images, Target
 from vitlab.data.device_loader import EpochOrder, InMemoryLoader, WorkerLoader
 from vitlab.data.statistics import ChannelStatistics, cached_channel_statistics, channel_statistics
 from vitlab.data.subsets import manifest, nested_subsets, split_validation
@@ -35,11 +35,12 @@ class DataModule(LightningDataModule):
             when the data set has validation images of its own.
         batch_size: images per step, over all devices together, 1 or more.
         seed: seed of the training subset, the order and the augmentation, 0 or more.
-        augmentation: random changes to training images; null for none.
+        augmentation: random changes to training images; null for none. They keep labels, not masks or sequences.
         num_workers: processes that read images too large to be held in memory; 0 reads in the main process.
 
     Shape:
-        batches are pairs: images float32 (batch, channels, height, width), labels int64 (batch,).
+        batches are pairs: images float32 (batch, channels, height, width), targets int64 (batch,) for labels,
+        (batch, height, width) for masks, (batch, longest) for sequences, filled up with -1.
 
     Raises:
         ValueError: a value is out of its range; on `setup`, the data cannot give the sizes.
@@ -61,9 +62,14 @@ class DataModule(LightningDataModule):
                 raise ValueError(f"{name} {value} is too small; use {least} or more")
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed {seed} is out of range; use 0 to 2**64 - 1")
-        if train_size is not None and train_size < dataset.num_classes:
+        self.stratum_names = dataset.stratum_names or dataset.class_names
+        least = len(self.stratum_names)
+        if train_size is not None and train_size < least:
+            raise ValueError(f"train_size {train_size} is below the number of classes; use {least} or more, or null")
+        if augmentation is not None and dataset.target != "label":
             raise ValueError(
-                f"train_size {train_size} is below the number of classes; use {dataset.num_classes} or more, or null"
+                f"augmentation changes images and not their targets, and a {dataset.target} must move with its image; "
+                f"leave augmentation out for {dataset.name}"
             )
         self.dataset = dataset
         self.train_size, self.val_size = train_size, val_size
@@ -92,9 +98,19 @@ class DataModule(LightningDataModule):
         return self.dataset.in_channels
 
     @property
-    def image_size(self) -> int:
-        """Height and width of an image in pixels."""
+    def target(self) -> Target:
+        """What a model is to say of an image: label, mask or sequence."""
+        return self.dataset.target
+
+    @property
+    def image_size(self) -> int | tuple[int, int]:
+        """Height and width of an image in pixels, one number where they are equal."""
         return self.dataset.image_size
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width of an image in pixels."""
+        return self.dataset.image_shape
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -117,11 +133,11 @@ class DataModule(LightningDataModule):
         if own_validation is not None:
             pool, self._val = np.arange(len(train)), (own_validation, np.arange(len(own_validation)))
         else:
-            pool, held_out = split_validation(train.labels, self.val_size, VALIDATION_SEED, self.class_names)
+            pool, held_out = split_validation(train.labels, self.val_size, VALIDATION_SEED, self.stratum_names)
             self._val = train, held_out
         chosen = pool
         if self.train_size is not None:
-            subset = nested_subsets(train.labels[pool], [self.train_size], self.seed, self.class_names)[0]
+            subset = nested_subsets(train.labels[pool], [self.train_size], self.seed, self.stratum_names)[0]
             chosen = pool[subset]
         self._train = train, chosen
         # Of the whole pool, whatever the subset: normalization is part of the data, not of what is compared.
@@ -141,7 +157,7 @@ class DataModule(LightningDataModule):
         self.setup()
         images, indices = self._train
         dataset = self.dataset
-        return manifest(dataset.name, dataset.fingerprint, self.seed, images.labels, indices, self.class_names)
+        return manifest(dataset.name, dataset.fingerprint, self.seed, images.labels, indices, self.stratum_names)
 
     def train_dataloader(self) -> InMemoryLoader | WorkerLoader:
         """Shuffled, augmented batches of the training subset."""
@@ -177,8 +193,8 @@ class DataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Normalizes the images where the model will read them; Lightning calls this."""
-        images, labels = batch
-        return self.normalize(images), labels
+        images, targets = batch
+        return self.normalize(images), targets
 
     def _normalizer(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         if device not in self._normalizers:
@@ -192,7 +208,9 @@ class DataModule(LightningDataModule):
 
     def _loader(self, images: Images, indices: np.ndarray, shuffle: bool) -> InMemoryLoader | WorkerLoader:
         # Small images fill a larger batch when no gradients are kept; the results do not depend on it.
-        larger = max(self.batch_size, EVALUATION_BATCH_SIZE) if self.image_size <= MAX_SMALL_SIZE else self.batch_size
+        larger = (
+            max(self.batch_size, EVALUATION_BATCH_SIZE) if max(self.image_shape) <= MAX_SMALL_SIZE else self.batch_size
+        )
         order = EpochOrder(
             num_images=len(indices),
             batch_size=self.batch_size if shuffle else larger,

@@ -8,6 +8,7 @@ their own.
 import hashlib
 from abc import ABC, abstractmethod
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 
@@ -16,12 +17,15 @@ from vitlab.data.subsets import split_validation
 
 DIGITS_SIZE = 8
 
+# What a model is to say of an image: its class, the class of each pixel, or classes from left to right.
+Target = Literal["label", "mask", "sequence"]
+
 
 class Images(ABC):
     """Labeled images of one split, read in batches.
 
     Attributes:
-        labels: the class of each image, int64 (images,).
+        labels: the class of each image, int64 (images,); subsets and splits are balanced by it.
         in_memory: whether the images are, or after the first reading will be, held in memory as arrays.
     """
 
@@ -35,6 +39,10 @@ class Images(ABC):
     def batch(self, indices: np.ndarray) -> np.ndarray:
         """The images of these indices as a new array, uint8 (batch, height, width, channels)."""
 
+    def targets(self, indices: np.ndarray) -> np.ndarray:
+        """What a model is to say of the images of these indices, integers (batch, ...): their labels, or more."""
+        return self.labels[indices]
+
 
 class ArrayImages(Images):
     """Images held in one array.
@@ -42,6 +50,8 @@ class ArrayImages(Images):
     Args:
         pixels: uint8 (images, height, width, channels).
         labels: the class of each image, one integer per image.
+        targets: what a model is to say of each image where that is more than its label: masks (images, height, width)
+            or sequences (images, longest), filled up with -1.
 
     Raises:
         ValueError: arrays of another type or of different lengths.
@@ -49,18 +59,28 @@ class ArrayImages(Images):
 
     in_memory = True
 
-    def __init__(self, pixels: np.ndarray, labels: np.ndarray) -> None:
+    def __init__(self, pixels: np.ndarray, labels: np.ndarray, targets: np.ndarray | None = None) -> None:
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or len(pixels) != len(labels):
             raise ValueError(
                 "pixels must be uint8 (images, height, width, channels) with one label each; "
                 f"got {pixels.dtype} {pixels.shape} and {len(labels)} labels"
             )
+        if targets is not None and (len(targets) != len(pixels) or targets.dtype.kind not in "iu"):
+            raise ValueError(
+                f"targets must be integers, one entry per image; got {targets.dtype} {targets.shape} for "
+                f"{len(pixels)} images"
+            )
         self.pixels = pixels
         self.labels = np.asarray(labels, dtype=np.int64)
+        self._targets = self.labels if targets is None else targets
 
     def batch(self, indices: np.ndarray) -> np.ndarray:
         """The images of these indices as a new array, uint8 (batch, height, width, channels)."""
         return self.pixels[indices]
+
+    def targets(self, indices: np.ndarray) -> np.ndarray:
+        """What a model is to say of the images of these indices, integers (batch, ...)."""
+        return self._targets[indices]
 
 
 class ImageDataset(ABC):
@@ -68,21 +88,32 @@ class ImageDataset(ABC):
 
     Attributes:
         name: what reports call it.
+        target: what a model is to say of an image: "label", its class; "mask", the class of each pixel; "sequence",
+            classes from left to right, as many as there are.
         num_classes: number of classes.
         in_channels: 3 for RGB, 1 for gray.
-        image_size: height and width in pixels.
-        class_names: one name per class, indexed by label.
+        image_size: height and width in pixels, one number where they are equal.
+        class_names: one name per class, indexed by label, by a mask's pixels or by a sequence's entries.
+        stratum_names: one name per value of the images' labels, by which subsets are balanced: class_names where the
+            target is the label.
     """
 
     name: str
+    target: Target = "label"
     in_channels: int
-    image_size: int
+    image_size: int | tuple[int, int]
     class_names: tuple[str, ...]
+    stratum_names: tuple[str, ...] | None = None
 
     @property
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
 
     @property
     @abstractmethod
@@ -208,7 +239,7 @@ class Digits(ImageDataset):
         return self._part(1)
 
     def _part(self, part: int) -> ArrayImages:
-        pixels, labels = _digits()
+        pixels, labels = digit_images()
         indices = split_validation(labels, self.test_fraction, self.split_seed, self.class_names)[part]
         repeat = self.image_size // DIGITS_SIZE
         return ArrayImages(pixels[indices].repeat(repeat, axis=1).repeat(repeat, axis=2), labels[indices])
@@ -221,7 +252,12 @@ def _glyph_images(settings: GlyphSettings, count: int, seed: int, split: str) ->
 
 
 @lru_cache(maxsize=1)
-def _digits() -> tuple[np.ndarray, np.ndarray]:
+def digit_images() -> tuple[np.ndarray, np.ndarray]:
+    """Reads scikit-learn's digits.
+
+    Shape:
+        images uint8 (1797, 8, 8, 1), labels int64 (1797,).
+    """
     from sklearn.datasets import load_digits  # slow to import, and needed by this data set alone
 
     digits = load_digits()

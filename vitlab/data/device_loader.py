@@ -20,12 +20,13 @@ Augment = Callable[[np.ndarray, int], np.ndarray]
 
 
 class LabeledImages(Protocol):
-    """What a loader needs of the images: their labels, and any of them by index."""
-
-    labels: np.ndarray
+    """What a loader needs of the images: any of them, and what a model is to say of it, by index."""
 
     def batch(self, indices: np.ndarray) -> np.ndarray:
         """The images of these indices, uint8 (batch, height, width, channels)."""
+
+    def targets(self, indices: np.ndarray) -> np.ndarray:
+        """What a model is to say of these images, integers (batch, ...)."""
 
 
 class BatchPlan(NamedTuple):
@@ -104,7 +105,7 @@ class InMemoryLoader:
         augment: random changes to a batch of images, given a seed.
 
     Shape:
-        iterates over pairs: images uint8 (batch, channels, height, width), labels int64 (batch,).
+        iterates over pairs: images uint8 (batch, channels, height, width), targets int64 (batch, ...).
     """
 
     batch_sampler = None  # Lightning looks for it beside `sampler`
@@ -114,7 +115,7 @@ class InMemoryLoader:
     ) -> None:
         self.sampler = order  # Lightning looks for `sampler.set_epoch`
         self.augment = augment
-        self.labels = torch.from_numpy(images.labels[indices])
+        self.targets = torch.from_numpy(images.targets(indices))
         self.pixels = images.batch(indices)
 
     def __len__(self) -> int:
@@ -125,7 +126,7 @@ class InMemoryLoader:
             pixels = self.pixels[plan.positions]
             if self.augment:
                 pixels = self.augment(pixels, plan.augmentation_seed)
-            yield _channels_first(pixels), self.labels[torch.from_numpy(plan.positions)]
+            yield _channels_first(pixels), self.targets[torch.from_numpy(plan.positions)].long()
 
 
 class WorkerLoader:
@@ -141,7 +142,7 @@ class WorkerLoader:
         num_workers: number of worker processes; 0 reads in the main process.
 
     Shape:
-        iterates over pairs: images uint8 (batch, channels, height, width), labels int64 (batch,).
+        iterates over pairs: images uint8 (batch, channels, height, width), targets int64 (batch, ...).
     """
 
     batch_sampler = None
@@ -184,7 +185,7 @@ class _PlannedBatches(Dataset):
         pixels = self.images.batch(chosen)
         if self.augment:
             pixels = self.augment(pixels, plan.augmentation_seed)
-        return _channels_first(pixels), torch.from_numpy(self.images.labels[chosen])
+        return _channels_first(pixels), torch.from_numpy(self.images.targets(chosen)).long()
 
 
 def _channels_first(pixels: np.ndarray) -> torch.Tensor:

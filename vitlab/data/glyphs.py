@@ -4,13 +4,14 @@ The local cue is the shape of small 3x3 glyphs ("+" or "x"), which one convoluti
 two squares have the same color wherever they lie, which attention sees and local filters followed by average pooling do
 not.
 
-Everything is integer arithmetic on the raw bits of a counter-based generator (Philox; Salmon et al., SC 2011): numpy
-promises the raw stream forever, but not what its sampling methods make of it. Hence the same images on every machine.
+Everything is integer arithmetic on the raw bits of vitlab.data.image_stream. Hence the same images on every machine.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+
+from vitlab.data.image_stream import bell_noise, below, image_stream
 
 TASKS = ("local", "relational", "both")
 CLASS_NAMES = {
@@ -18,17 +19,13 @@ CLASS_NAMES = {
     "relational": ("different", "same"),
     "both": ("plus-different", "cross-same"),
 }
-SPLITS = ("train", "test")
 GLYPH_SHAPES = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[1, 0, 1], [0, 1, 0], [1, 0, 1]]], dtype=np.int32)
 GLYPH_SIZE = 3
 COLORS = np.array(
     [[230, 40, 40], [40, 230, 40], [40, 40, 230], [220, 220, 40], [220, 40, 220], [40, 220, 220]], dtype=np.int32
 )
 BACKGROUND = 64
-NOISE_BYTES = 4  # the sum of four uniform bytes is close to a Gaussian
-NOISE_BYTES_STD = (NOISE_BYTES * (256**2 - 1) / 12) ** 0.5
 PLACEMENT_TRIES = 8
-CHUNK_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def generate(settings: GlyphSettings, count: int, seed: int, split: str) -> tupl
         settings: what the images look like.
         count: number of images, 0 or more.
         seed: seed of the stream, 0 or more.
-        split: "train" or "test".
+        split: "train", "test" or "validation".
 
     Shape:
         images uint8 (count, height, width, 3); labels int64 (count,), alternating so that the classes are balanced.
@@ -94,26 +91,13 @@ def generate(settings: GlyphSettings, count: int, seed: int, split: str) -> tupl
     Raises:
         ValueError: a negative count or seed, or an unknown split.
     """
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; use one of {', '.join(SPLITS)}")
-    if count < 0 or not 0 <= seed < 2**64:
-        raise ValueError(f"count {count} and seed {seed} must be 0 or more")
-    stream = np.random.Philox(key=seed | SPLITS.index(split) << 64)
-    num_choices = _num_choices(settings)
     num_values = settings.image_size**2 * 3
-    # Image i owns a fixed stretch of the stream, so a larger set begins with the smaller one.
-    words = -(-num_choices // 2) + -(-num_values * NOISE_BYTES // 8)
-    chunk = max(1, CHUNK_BYTES // (words * 8))
     images = np.empty((count, settings.image_size, settings.image_size, 3), dtype=np.uint8)
     labels = np.arange(count, dtype=np.int64) % 2
-    for start in range(0, count, chunk):
-        stop = min(start + chunk, count)
-        raw = stream.random_raw((stop - start) * words).reshape(stop - start, words).astype("<u8")
-        choices = raw[:, : -(-num_choices // 2)].copy().view("<u4").astype(np.int64)
-        noise_bytes = raw[:, -(-num_choices // 2) :].copy().view(np.uint8)[:, : num_values * NOISE_BYTES]
-        canvas = _draw(settings, labels[start:stop], choices)
-        canvas += _noise(settings, noise_bytes).reshape(canvas.shape)
-        images[start:stop] = np.clip(canvas, 0, 255)
+    for part, choices, noise_bytes in image_stream(count, seed, split, _num_choices(settings), num_values):
+        canvas = _draw(settings, labels[part], choices)
+        canvas += bell_noise(noise_bytes, settings.noise).reshape(canvas.shape)
+        images[part] = np.clip(canvas, 0, 255)
     return images, labels
 
 
@@ -139,10 +123,10 @@ def _draw(settings: GlyphSettings, labels: np.ndarray, choices: np.ndarray) -> n
 
 def _draw_squares(settings: GlyphSettings, canvas: np.ndarray, labels: np.ndarray, choices: np.ndarray) -> None:
     num_colors, side = settings.num_colors, settings.square_size
-    first_color = _below(choices[:, 0], num_colors)
-    other_color = (first_color + 1 + _below(choices[:, 1], num_colors - 1)) % num_colors
+    first_color = below(choices[:, 0], num_colors)
+    other_color = (first_color + 1 + below(choices[:, 1], num_colors - 1)) % num_colors
     second_color = np.where(labels == 1, first_color, other_color)
-    places = _below(choices[:, 2:], settings.image_size - side + 1).reshape(len(labels), 1 + PLACEMENT_TRIES, 2)
+    places = below(choices[:, 2:], settings.image_size - side + 1).reshape(len(labels), 1 + PLACEMENT_TRIES, 2)
     first, tries = places[:, 0], places[:, 1:]
     apart = (np.abs(tries - first[:, None]) >= side).any(axis=2)
     second = tries[np.arange(len(labels)), apart.argmax(axis=1)]
@@ -157,7 +141,7 @@ def _draw_squares(settings: GlyphSettings, canvas: np.ndarray, labels: np.ndarra
 
 
 def _draw_glyphs(settings: GlyphSettings, canvas: np.ndarray, shapes: np.ndarray, choices: np.ndarray) -> None:
-    places = _below(choices[:, : 2 * settings.num_glyphs], settings.image_size - GLYPH_SIZE + 1)
+    places = below(choices[:, : 2 * settings.num_glyphs], settings.image_size - GLYPH_SIZE + 1)
     places = places.reshape(len(shapes), settings.num_glyphs, 2)
     brightness = GLYPH_SHAPES[shapes] * round(settings.amplitude * 255)  # (count, 3, 3)
     image = np.arange(len(shapes))
@@ -165,15 +149,3 @@ def _draw_glyphs(settings: GlyphSettings, canvas: np.ndarray, shapes: np.ndarray
         for dy in range(GLYPH_SIZE):
             for dx in range(GLYPH_SIZE):
                 canvas[image, place[0] + dy, place[1] + dx] += brightness[:, dy, dx, None]
-
-
-def _noise(settings: GlyphSettings, noise_bytes: np.ndarray) -> np.ndarray:
-    """Bell-shaped integer noise of the wanted standard deviation, by fixed-point arithmetic."""
-    total = noise_bytes.reshape(len(noise_bytes), -1, NOISE_BYTES).sum(axis=2, dtype=np.int32)
-    factor = round(settings.noise * 255 / NOISE_BYTES_STD * 2**16)
-    return ((total - NOISE_BYTES * 255 // 2) * factor) >> 16
-
-
-def _below(words: np.ndarray, limit: int) -> np.ndarray:
-    """Maps 32 random bits to 0 ... limit - 1 by multiplication, without the modulo's bias toward small numbers."""
-    return (words * limit) >> 32

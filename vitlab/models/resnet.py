@@ -4,11 +4,15 @@ Small images need a 3x3 stem without max-pool: the ImageNet stem throws away thr
 32-pixel image before the first block, which costs about 20 points on CIFAR-10.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from vitlab.attention import Grid, Position, SelfAttention
+from vitlab.models.spatial_attention import SpatialAttention
 
 
 @dataclass
@@ -123,14 +127,19 @@ class ResNet(nn.Module):
             32 groups at most; widths must be multiples of 8).
         stem: `3x3`: one 3x3 convolution at full size, for images of up to about 96 pixels; `7x7`: ImageNet's, which
             divides height and width by 4.
+        attention: Makes self-attention over the places of one stage's feature map, called with its channels; it is
+            added behind a gate that starts at 0 (SpatialAttention). null: none.
+        attention_stage: The stage that the attention follows, counted from 1; null: the last. Each place is a token, so
+            a stage earlier means four times the tokens.
 
     Shape: images (batch, in_channels, height, width) to logits (batch, classes).
 
     Raises:
-        ValueError: An unknown size, norm or stem, an image too small, or a width that GroupNorm cannot divide.
+        ValueError: An unknown size, norm or stem, an image too small, a width that GroupNorm cannot divide, or a stage
+            that is not there.
 
-    Source: He et al., arXiv 1512.03385. Each block's last norm starts at zero, so that the net starts as its shortcuts
-    (Goyal et al., arXiv 1706.02677, section 5.1).
+    Source: He et al., arXiv 1512.03385; attention: Zhang et al., arXiv 1805.08318, section 3. Each block's last norm
+    starts at zero, so that the net starts as its shortcuts (Goyal et al., arXiv 1706.02677, section 5.1).
     """
 
     def __init__(
@@ -141,6 +150,8 @@ class ResNet(nn.Module):
         size: str | ResNetShape = "resnet18",
         norm: Literal["batch", "group"] = "batch",
         stem: Literal["3x3", "7x7"] = "3x3",
+        attention: Callable[[int], SelfAttention] | None = None,
+        attention_stage: int | None = None,
     ) -> None:
         super().__init__()
         shape = _shape_of(size)
@@ -149,6 +160,7 @@ class ResNet(nn.Module):
                 f"num_classes must be 0 or more and in_channels 1 or more, got {num_classes} and {in_channels}"
             )
         _check_image_size(image_size, shape, stem)
+        _check_attention_stage(attention_stage, shape)
         self.stem = _make_stem(in_channels, shape.widths[0], norm, stem)
         self.stages = nn.Sequential()
         channels = shape.widths[0]
@@ -161,6 +173,11 @@ class ResNet(nn.Module):
             self.stages.append(nn.Sequential(*blocks))
         self.classifier = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
         self.apply(_initialize)
+        if attention is not None:
+            stage = attention_stage or len(shape.depths)
+            block_dim = shape.widths[stage - 1] * block.expansion
+            grid = _grid_after(stage, image_size, stem)
+            self.stages[stage - 1].append(_make_attention(attention, block_dim, grid))
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify images.
@@ -175,6 +192,15 @@ class ResNet(nn.Module):
         Shape: (batch, in_channels, height, width) to (batch, dim, rows, columns).
         """
         return self.stages(self.stem(images))
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of parameters that say where a token sits, and should not be pulled to zero."""
+        return {
+            f"{path}.{name}"
+            for path, module in self.named_modules()
+            if isinstance(module, Position)
+            for name, _ in module.named_parameters()
+        }
 
 
 def _shape_of(size: str | ResNetShape) -> ResNetShape:
@@ -193,6 +219,23 @@ def _check_image_size(image_size: int | tuple[int, int], shape: ResNetShape, ste
             f"image_size {image_size} is too small: stem {stem} and {len(shape.depths)} stages divide it by {shrink}; "
             f"use {shrink} pixels or more, {'the 3x3 stem, ' if stem == '7x7' else ''}or fewer stages"
         )
+
+
+def _check_attention_stage(stage: int | None, shape: ResNetShape) -> None:
+    if stage is not None and not 1 <= stage <= len(shape.depths):
+        raise ValueError(f"attention_stage {stage} is not there; use 1 to {len(shape.depths)}, or null for the last")
+
+
+def _grid_after(stage: int, image_size: int | tuple[int, int], stem: str) -> Grid:
+    """Return the places of a stage's feature map; halving rounds up."""
+    shrink = 2 ** (stage - 1) * (4 if stem == "7x7" else 1)
+    return Grid(*(-(-side // shrink) for side in ((image_size,) * 2 if isinstance(image_size, int) else image_size)))
+
+
+def _make_attention(make: Callable[[int], SelfAttention], dim: int, grid: Grid) -> SpatialAttention:
+    attention = make(dim)
+    attention.set_grid(grid)
+    return SpatialAttention(attention)
 
 
 def _make_stem(in_channels: int, width: int, norm: str, stem: str) -> nn.Sequential:

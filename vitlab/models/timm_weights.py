@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from vitlab.attention import LearnedPosition, NoPosition, SelfAttention
+from vitlab.models.heads import ClassifierHead
 from vitlab.models.tokenizers import PatchTokenizer
 
 
@@ -63,7 +64,7 @@ def read_settings(model: nn.Module) -> dict[str, Any]:
             qk_norm=not isinstance(first.attn.q_norm, nn.Identity),
             dropout=first.attn.attn_drop.p,
         ),
-        "pooling": _pooling(model),
+        "head": partial(ClassifierHead, pooling=_pooling(model)),
     }
 
 

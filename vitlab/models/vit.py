@@ -5,7 +5,7 @@ from timm's weights.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from vitlab.attention import Grid, LearnedPosition, Position, SelfAttention
 from vitlab.models.blocks import Block
-from vitlab.models.heads import ClassifierHead, Pooling
+from vitlab.models.heads import ClassifierHead, Head
+from vitlab.models.mixed_sizes import embed_mixed_sizes
 from vitlab.models.timm_weights import copy_weights, read_settings
 from vitlab.models.tokenizers import PatchTokenizer, Tokenizer
 
@@ -76,8 +77,8 @@ class Intermediates:
         grid: The layout of the tokens.
         tokens: What the first block saw, (batch, tokens, dim).
         blocks: What each block gave, (batch, tokens, dim) each.
-        pooled: What the classifier saw, (batch, dim).
-        logits: (batch, classes).
+        pooled: What the classifier saw, (batch, dim), or a vector for each label: (batch, labels, dim).
+        logits: As the head gives them, (batch, classes) for one label.
     """
 
     grid: Grid
@@ -88,7 +89,7 @@ class Intermediates:
 
 
 class ViT(nn.Module):
-    """Vision Transformer whose tokenizer, position and attention are choices.
+    """Vision Transformer whose tokenizer, position, attention and head are choices.
 
     Args:
         image_size: Side of the images in pixels, or [height, width]; other sizes may still come at run time.
@@ -99,12 +100,14 @@ class ViT(nn.Module):
         tokenizer: How an image becomes tokens; called with (in_channels, dim, patch_size).
         position: Where tokens sit, added before the first block; called with (dim, grid).
         attention: The blocks' self-attention; called with (dim, num_heads). Each block gets its own copy of every part.
-        pooling: How N tokens become one vector: class_token, mean, or mean_then_norm.
+        head: What becomes of the tokens: one label, a label for each pixel, or a sequence; called with (dim,
+            num_classes, patch_size).
 
-    Shape: images (batch, in_channels, height, width) to logits (batch, classes).
+    Shape: images (batch, in_channels, height, width), or a list of images of different sizes, to logits (batch,
+        classes), or of the head's own shape.
 
     Raises:
-        ValueError: An unknown size or pooling, a patch_size that does not divide image_size, or num_heads dim.
+        ValueError: An unknown size, a patch_size that does not divide image_size, or num_heads dim.
 
     Source: Dosovitskiy et al., arXiv 2010.11929. Linear layers start Xavier uniform with zero bias, as in its JAX code
     (and big_vision), with query, key and value taken as one layer (as in torch.nn.MultiheadAttention).
@@ -120,16 +123,15 @@ class ViT(nn.Module):
         tokenizer: Callable[[int, int, int], Tokenizer] = PatchTokenizer,
         position: Callable[[int, Grid], Position] = LearnedPosition,
         attention: Callable[[int, int], SelfAttention] = SelfAttention,
-        pooling: Pooling = "class_token",
+        head: Callable[[int, int, int], Head] = ClassifierHead,
     ) -> None:
         super().__init__()
         shape = _shape_of(size)
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        num_class_tokens = 1 if pooling == "class_token" else 0
-        self.num_prefix_tokens = num_class_tokens + shape.num_register_tokens
-        self.head = ClassifierHead(shape.dim, num_classes, pooling, self.num_prefix_tokens)
+        self.head = head(shape.dim, num_classes, patch_size)
+        self.num_prefix_tokens = self.head.num_class_tokens + shape.num_register_tokens
         self.tokenizer = tokenizer(in_channels, shape.dim, patch_size)
-        self.class_token = _tokens_parameter(num_class_tokens, shape.dim)
+        self.class_token = _tokens_parameter(self.head.num_class_tokens, shape.dim)
         self.register_tokens = _tokens_parameter(shape.num_register_tokens, shape.dim)
         self.position = position(shape.dim, self._grid(height, width))
         if not self.position.acts_on_tokens_only:
@@ -151,29 +153,42 @@ class ViT(nn.Module):
             )
             for drop_path in drop_paths
         )
+        for block in self.blocks:
+            block.attention.set_grid(self._grid(height, width))
+        if self.head.num_class_tokens and not self.blocks[0].attention.pattern.prefix_sees_patches:
+            raise ValueError(
+                f"the class token comes first, and {type(self.blocks[0].attention.pattern).__name__} hides all patches "
+                "from it; use a head that reads the patches, such as ClassifierHead with pooling mean"
+            )
         self.apply(_initialize)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor | Sequence[Tensor]) -> Tensor:
         """Classify images.
 
-        Shape: (batch, in_channels, height, width) to (batch, classes).
-        """
-        tokens, grid = self._embed(images)
-        for block in self.blocks:
-            tokens = block(tokens, grid)
-        return self.head(tokens)
+        Args:
+            images: (batch, in_channels, height, width); or a list of (in_channels, height, width) of different sizes,
+                each of which gives what it would give alone.
 
-    def forward_intermediates(self, images: Tensor) -> Intermediates:
+        Shape: (batch, classes), or what the head gives.
+        """
+        tokens, grid, visible = self._embed(images)
+        mask = None if visible is None else visible[:, None, None]
+        for block in self.blocks:
+            tokens = block(tokens, grid, mask)
+        return self.head(tokens, grid, visible)
+
+    def forward_intermediates(self, images: Tensor | Sequence[Tensor]) -> Intermediates:
         """Classify images and keep what each part gave.
 
-        Shape: images (batch, in_channels, height, width); results as in Intermediates.
+        Shape: images as in forward; results as in Intermediates.
         """
-        tokens, grid = self._embed(images)
+        tokens, grid, visible = self._embed(images)
+        mask = None if visible is None else visible[:, None, None]
         outputs: list[Tensor] = []
         for block in self.blocks:
-            outputs.append(block(outputs[-1] if outputs else tokens, grid))
-        pooled = self.head.pool(outputs[-1])
-        return Intermediates(grid, tokens, outputs, pooled, self.head.classifier(pooled))
+            outputs.append(block(outputs[-1] if outputs else tokens, grid, mask))
+        pooled, logits = self.head.pool(outputs[-1], grid, visible), self.head(outputs[-1], grid, visible)
+        return Intermediates(grid, tokens, outputs, pooled, logits)
 
     def no_weight_decay(self) -> set[str]:
         """Return the names of parameters that say where or which, and should not be pulled to zero."""
@@ -184,7 +199,7 @@ class ViT(nn.Module):
             if isinstance(module, Position)
             for name, _ in module.named_parameters()
         }
-        return tokens | places
+        return tokens | places | {f"head.{name}" for name in self.head.no_weight_decay()}
 
     @classmethod
     def from_timm(cls, model: nn.Module) -> "ViT":
@@ -201,7 +216,13 @@ class ViT(nn.Module):
         copy_weights(model, vit)
         return vit
 
-    def _embed(self, images: Tensor) -> tuple[Tensor, Grid]:
+    def _embed(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, Grid, Tensor | None]:
+        """Return tokens, their layout, and which of them are no padding (None: all)."""
+        if isinstance(images, Tensor):
+            return *self._embed_one_size(images), None
+        return embed_mixed_sizes(images, self._embed_one_size)
+
+    def _embed_one_size(self, images: Tensor) -> tuple[Tensor, Grid]:
         grid = self._grid(*images.shape[-2:])
         tokens = self.tokenizer(images)  # (batch, tokens, dim)
         prefix = [

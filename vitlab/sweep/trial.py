@@ -142,7 +142,7 @@ def _count_macs(cli: Any) -> int:
     """Multiply-accumulates of one image's forward pass, as torch counts them (half of its flops)."""
     data, backbone = cli.datamodule, cli.model.backbone
     device = next(backbone.parameters()).device
-    image = torch.zeros(1, data.in_channels, data.image_size, data.image_size, device=device)
+    image = torch.zeros(1, data.in_channels, *data.image_shape, device=device)
     training = backbone.training
     backbone.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -1,7 +1,7 @@
 """The LightningModule that trains an image classifier; it is handed a model and never picks one.
 
-MixUp: arXiv 1710.09412; CutMix: arXiv 1905.04899; label smoothing: arXiv 1512.00567, section 7; expected calibration
-error with 15 bins: arXiv 1706.04599, section 2.
+Loss and metrics depend on what the data set asks for, and have a file for each kind. MixUp: arXiv 1710.09412; CutMix:
+arXiv 1905.04899; label smoothing: arXiv 1512.00567, section 7.
 """
 
 import inspect
@@ -11,13 +11,16 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn import functional
-from torchmetrics import MeanMetric, Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
+from vitlab.data import Target
+from vitlab.training.label_objective import LabelObjective
+from vitlab.training.mask_objective import MaskObjective
 from vitlab.training.optimizer import AdamW, OptimizerRecipe, warmup_cosine
+from vitlab.training.sequence_objective import SequenceObjective
 
 Batch = tuple[Tensor, Tensor]
+
+OBJECTIVES = {"label": LabelObjective, "mask": MaskObjective, "sequence": SequenceObjective}
 
 _STEPS_BETWEEN_LOSS_CHECKS = 20  # on a GPU each check waits for the device
 
@@ -26,7 +29,8 @@ class Classifier(lightning.LightningModule):
     """Train and evaluate one image classifier.
 
     Args:
-        backbone: The model: maps images (batch, channels, height, width) to logits (batch, classes).
+        backbone: The model: maps images (batch, channels, height, width) to logits: (batch, classes) for labels,
+            (batch, classes, height, width) for masks, (batch, steps, classes + 1) for sequences.
         num_classes: Number of classes; the command line fills it in from the data.
         optimizer: `vitlab.training.AdamW` or `vitlab.training.SGD` with its settings.
         learning_rate: Peak learning rate; the one written here is the one used, nothing rescales it.
@@ -34,9 +38,14 @@ class Classifier(lightning.LightningModule):
         label_smoothing: Probability mass spread over all classes in the training targets, 0 to 1.
         mixup_alpha: Beta parameter of MixUp; 0 for none. With CutMix also on, each batch draws one of the two.
         cutmix_alpha: Beta parameter of CutMix; 0 for none.
+        target: What the data set asks for: label, mask or sequence; the command line fills it in from the data.
 
     Shape:
-        batch: images (batch, channels, height, width) float32, normalized; labels (batch,) int64.
+        batch: images (batch, channels, height, width) float32, normalized; targets int64: labels (batch,), masks
+        (batch, height, width), or sequences (batch, longest) filled up with -1.
+
+    Raises:
+        ValueError: A number is out of range, or cannot be used with this kind of target.
     """
 
     def __init__(
@@ -49,6 +58,7 @@ class Classifier(lightning.LightningModule):
         label_smoothing: float = 0.0,
         mixup_alpha: float = 0.0,
         cutmix_alpha: float = 0.0,
+        target: Target = "label",
     ) -> None:
         super().__init__()
         if learning_rate <= 0:
@@ -56,24 +66,30 @@ class Classifier(lightning.LightningModule):
         for name, share in (("warmup_fraction", warmup_fraction), ("label_smoothing", label_smoothing)):
             if not 0 <= share < 1:
                 raise ValueError(f"{name} is {share}; give a number from 0 up to, not including, 1")
+        if target not in OBJECTIVES:
+            raise ValueError(f"unknown target {target!r}; use one of {', '.join(OBJECTIVES)}")
+        if target != "label" and (mixup_alpha or cutmix_alpha):
+            raise ValueError(
+                f"MixUp and CutMix mix the labels of images, and the target here is a {target}; set mixup_alpha and "
+                "cutmix_alpha to 0"
+            )
         self._save_settings()
         self.backbone = backbone
         self.optimizer = optimizer or AdamW()
         self.learning_rate = learning_rate
         self.warmup_fraction = warmup_fraction
-        self.label_smoothing = label_smoothing
+        self.objective = OBJECTIVES[target](num_classes, label_smoothing)
         self.mix = _mixing(num_classes, mixup_alpha, cutmix_alpha)
         self.validated_at_step: int | None = None
-        self.metrics = nn.ModuleDict({f"{stage}_metrics": _metrics(num_classes) for stage in ("val", "test")})
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (batch, classes)."""
+        """Return logits."""
         return self.backbone(images)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the training loss of a batch."""
         images, targets = self.mix(*batch) if self.mix else batch
-        loss = functional.cross_entropy(self(images), targets, label_smoothing=self.label_smoothing)
+        loss = self.objective.loss(self(images), targets)
         if self.global_step % self.trainer.log_every_n_steps == 0:
             self.log("train/loss", loss.detach())
         if self.device.type == "cpu" or self.global_step % _STEPS_BETWEEN_LOSS_CHECKS == 0:
@@ -89,8 +105,8 @@ class Classifier(lightning.LightningModule):
         self._evaluate(batch, "test")
 
     def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Return class probabilities (batch, classes)."""
-        return self(batch[0]).float().softmax(dim=-1)
+        """Return class probabilities (batch, classes), or what the objective's `predict` gives for other targets."""
+        return self.objective.predict(self(batch[0]).float())
 
     def on_validation_end(self) -> None:
         """Remember which weights the validation metrics belong to."""
@@ -124,13 +140,8 @@ class Classifier(lightning.LightningModule):
                 self.hparams.pop(name)
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
-        images, labels = batch
-        logits = self(images).float()
-        metrics = self.metrics[f"{stage}_metrics"]
-        metrics["nll"].update(functional.cross_entropy(logits, labels, reduction="none"))
-        metrics["scores"].update(logits.softmax(dim=-1), labels)
-        named: dict[str, Metric] = {"nll": metrics["nll"], **metrics["scores"]}
-        for name, metric in named.items():
+        images, targets = batch
+        for name, metric in self.objective.evaluate(stage, self(images).float(), targets).items():
             self.log(f"{stage}/{name}", metric, on_step=False, on_epoch=True, prog_bar=name == "accuracy")
 
     def _check_finite(self, loss: Tensor) -> None:
@@ -139,15 +150,6 @@ class Classifier(lightning.LightningModule):
 
     def _divergence(self, what: str) -> str:
         return f"{what} at step {self.global_step} with learning rate {self.learning_rate:g}; try a smaller one"
-
-
-def _metrics(num_classes: int) -> nn.ModuleDict:
-    scores = {
-        "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-        "top5_accuracy": MulticlassAccuracy(num_classes, average="micro", top_k=min(5, num_classes)),
-        "calibration_error": MulticlassCalibrationError(num_classes, n_bins=15),
-    }
-    return nn.ModuleDict({"nll": MeanMetric(), "scores": MetricCollection(scores, compute_groups=False)})
 
 
 def _mixing(num_classes: int, mixup_alpha: float, cutmix_alpha: float):

@@ -1,25 +1,41 @@
-"""`vitlab predict`: one CSV row per test image, written whole once the last batch is in."""
+"""`vitlab predict`: one CSV row per test image, written whole once the last batch is in.
+
+A label comes with its probability; a sequence is written out, its entries joined by spaces. A mask does not fit a row.
+"""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from vitlab.atomic_file import atomic_file
+from vitlab.training.transcription import PADDING
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Write image index, true class, predicted class and its probability to `predictions.csv`.
+    """Write image index, what is true, what was predicted and, of a label, its probability to `predictions.csv`.
 
     With several processes each writes its share, `predictions-RANK.csv`.
+
+    Raises:
+        ValueError: The data set asks for masks.
     """
 
     def __init__(self) -> None:
         super().__init__(write_interval="epoch")
+
+    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Refuse what has no row, before any work; Lightning calls this."""
+        if trainer.datamodule.target == "mask":
+            raise ValueError(
+                "vitlab predict writes one row per image, and the target here is a mask; call the model from Python: "
+                "Classifier.load_from_checkpoint(...)(images).argmax(dim=1)"
+            )
 
     def write_on_epoch_end(
         self,
@@ -28,16 +44,34 @@ class PredictionWriter(BasePredictionWriter):
         predictions: Sequence[Any],
         batch_indices: Sequence[Any],
     ) -> None:
-        """Write the file; Lightning calls this with the probabilities (batch, classes) of every batch."""
-        loader, names = trainer.predict_dataloaders, trainer.datamodule.class_names
-        positions = [int(position) for plan in loader.sampler for position in plan.positions]
-        labels = trainer.datamodule.dataset.test().labels
-        confidences, predicted = torch.cat(list(predictions)).max(dim=-1)
+        """Write the file; Lightning calls this with what predict_step gave for every batch."""
+        data = trainer.datamodule
+        positions = [int(position) for plan in trainer.predict_dataloaders.sampler for position in plan.positions]
+        # Lightning may have been told to stop early: as many rows as there are predictions.
+        answers = torch.cat(list(predictions))
+        truth = data.dataset.test().targets(np.array(positions[: len(answers)]))
+        rows = _label_rows if data.target == "label" else _sequence_rows
+        header, *table = rows(data.class_names, truth, answers)
         share = "" if trainer.world_size == 1 else f"-{trainer.global_rank}"
         path = Path(trainer.default_root_dir) / f"predictions{share}.csv"
         with atomic_file(path) as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["image", "label", "predicted", "confidence"])
-            for position, index, confidence in zip(positions, predicted.tolist(), confidences.tolist(), strict=False):
-                writer.writerow([position, names[labels[position]], names[index], f"{confidence:.6f}"])
-        print(f"predictions of {len(predicted):,} test images: {path}")
+            writer.writerow(["image", *header])
+            for position, row in zip(positions, table, strict=False):
+                writer.writerow([position, *row])
+        print(f"predictions of {len(table):,} test images: {path}")
+
+
+def _label_rows(names: Sequence[str], labels: np.ndarray, probabilities: torch.Tensor) -> Iterator[list[str]]:
+    """Give the header, then a row for each image: probabilities (images, classes)."""
+    yield ["label", "predicted", "confidence"]
+    confidences, predicted = probabilities.max(dim=-1)
+    for label, index, confidence in zip(labels, predicted.tolist(), confidences.tolist(), strict=True):
+        yield [names[label], names[index], f"{confidence:.6f}"]
+
+
+def _sequence_rows(names: Sequence[str], sequences: np.ndarray, decoded: torch.Tensor) -> Iterator[list[str]]:
+    """Give the header, then a row for each image: decoded (images, longest), filled up with -1."""
+    yield ["sequence", "predicted"]
+    for pair in zip(sequences.tolist(), decoded.tolist(), strict=True):
+        yield [" ".join(names[entry] for entry in sequence if entry != PADDING) for sequence in pair]

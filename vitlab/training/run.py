@@ -1,6 +1,6 @@
 """From arguments to a trained, evaluated model: `vitlab fit`, `validate`, `test` and `predict`.
 
-LightningCLI reads YAML and flags, links what the data knows (classes, channels, image size) to the model and runs the
+LightningCLI reads YAML and flags, links what the data know (classes, target, channels, size) to the model and runs the
 Trainer. A sweep's trial takes the same road with the same arguments, so a pasted trial repeats a plotted point.
 """
 
@@ -84,7 +84,8 @@ class _CLI(LightningCLI):
         parser.add_argument(
             "--test_after_fit", type=bool, default=False, help="fit only: read the test data once training has ended"
         )
-        parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
+        for name in ("num_classes", "target"):
+            parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
         for name in _FROM_DATA:
             parser.link_arguments(f"data.{name}", f"model.backbone.init_args.{name}", apply_on="instantiate")
 

@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from vitlab.data.glyphs import BACKGROUND, COLORS, TASKS, GlyphSettings, generate
+from vitlab.data.glyphs import BACKGROUND, COLORS, TASKS, GlyphSettings, generate, square_places
 
 PINNED = {
     "local": "9620f586891caac1",
@@ -85,6 +85,21 @@ def test_noise_has_the_deviation_asked_for():
     images, _ = generate(settings, 503, 0, "train")
     assert abs(images.std() - 0.05 * 255) < 0.15
     assert abs(images.mean() - BACKGROUND) < 1
+
+
+def test_squares_are_where_it_is_said():
+    settings = GlyphSettings("relational", image_size=17, noise=0)
+    images, labels = generate(settings, 101, 3, "test")
+    for image, label, places in zip(images, labels, square_places(settings, 101, 3, "test"), strict=True):
+        colored = np.zeros((17, 17), dtype=bool)
+        corners = [image[row, column].tolist() for row, column in places]
+        for row, column in places:
+            colored[row : row + 3, column : column + 3] = True
+        assert np.array_equal(colored, np.ptp(image.astype(int), axis=2) > 100)
+        assert colored.sum() == 18
+        assert (corners[0] == corners[1]) == bool(label)
+    with pytest.raises(ValueError, match='"local" has no squares; use "relational" or "both"'):
+        square_places(GlyphSettings("local"), 1, 0, "test")
 
 
 @pytest.mark.parametrize(

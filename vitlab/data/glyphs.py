@@ -26,6 +26,7 @@ COLORS = np.array(
 )
 BACKGROUND = 64
 PLACEMENT_TRIES = 8
+NUM_SQUARE_CHOICES = 2 + 2 * (1 + PLACEMENT_TRIES)  # two colors, a place for one square and tries for the other
 
 
 @dataclass(frozen=True)
@@ -101,23 +102,45 @@ def generate(settings: GlyphSettings, count: int, seed: int, split: str) -> tupl
     return images, labels
 
 
+def square_places(settings: GlyphSettings, count: int, seed: int, split: str) -> np.ndarray:
+    """Tells where the two squares of each image lie, for those who want to see whether a model looks there.
+
+    Args:
+        settings: what the images look like; their task must have squares.
+        count: number of images, as for `generate`.
+        seed: seed of the stream, as for `generate`.
+        split: "train", "test" or "validation".
+
+    Shape:
+        int64 (count, 2, 2): for each square, row and column of its upper left pixel.
+
+    Raises:
+        ValueError: the task has no squares; a negative count or seed, or an unknown split.
+    """
+    if settings.task == "local":
+        raise ValueError('the task "local" has no squares; use "relational" or "both"')
+    places = np.empty((count, 2, 2), dtype=np.int64)
+    num_values = settings.image_size**2 * 3
+    for part, choices, _ in image_stream(count, seed, split, _num_choices(settings), num_values):
+        places[part] = np.stack(_square_places(settings, choices[:, 3 : 1 + NUM_SQUARE_CHOICES]), axis=1)
+    return places
+
+
 def _num_choices(settings: GlyphSettings) -> int:
     """How many random numbers the layout of one image takes (the noise not counted)."""
-    squares = 2 + 2 * (1 + PLACEMENT_TRIES)
-    return 1 + squares + 2 * settings.num_glyphs
+    return 1 + NUM_SQUARE_CHOICES + 2 * settings.num_glyphs
 
 
 def _draw(settings: GlyphSettings, labels: np.ndarray, choices: np.ndarray) -> np.ndarray:
     """The images without noise, as int32 (count, height, width, 3)."""
     size = settings.image_size
     canvas = np.full((len(labels), size, size, 3), BACKGROUND, dtype=np.int32)
-    squares = 2 + 2 * (1 + PLACEMENT_TRIES)
     if settings.task != "local":
-        _draw_squares(settings, canvas, labels, choices[:, 1 : 1 + squares])
+        _draw_squares(settings, canvas, labels, choices[:, 1 : 1 + NUM_SQUARE_CHOICES])
     if settings.task != "relational":
         agreement = settings.agreement if settings.task == "both" else 1.0
         disagrees = choices[:, 0] >= round(agreement * 2**32)
-        _draw_glyphs(settings, canvas, labels ^ disagrees, choices[:, 1 + squares :])
+        _draw_glyphs(settings, canvas, labels ^ disagrees, choices[:, 1 + NUM_SQUARE_CHOICES :])
     return canvas
 
 
@@ -126,18 +149,24 @@ def _draw_squares(settings: GlyphSettings, canvas: np.ndarray, labels: np.ndarra
     first_color = below(choices[:, 0], num_colors)
     other_color = (first_color + 1 + below(choices[:, 1], num_colors - 1)) % num_colors
     second_color = np.where(labels == 1, first_color, other_color)
-    places = below(choices[:, 2:], settings.image_size - side + 1).reshape(len(labels), 1 + PLACEMENT_TRIES, 2)
-    first, tries = places[:, 0], places[:, 1:]
-    apart = (np.abs(tries - first[:, None]) >= side).any(axis=2)
-    second = tries[np.arange(len(labels)), apart.argmax(axis=1)]
-    # When every try overlaps (about one image in a million), the corner farthest from the first square does not.
-    farthest = np.where(first * 2 >= settings.image_size - side, 0, settings.image_size - side)
-    second = np.where(apart.any(axis=1)[:, None], second, farthest)
+    first, second = _square_places(settings, choices[:, 2:])
     image = np.arange(len(labels))
     for place, color in ((first, first_color), (second, second_color)):
         for dy in range(side):
             for dx in range(side):
                 canvas[image, place[:, 0] + dy, place[:, 1] + dx] = COLORS[color]
+
+
+def _square_places(settings: GlyphSettings, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Upper left pixels of two squares that do not overlap, (count, 2) each."""
+    side = settings.square_size
+    places = below(choices, settings.image_size - side + 1).reshape(len(choices), 1 + PLACEMENT_TRIES, 2)
+    first, tries = places[:, 0], places[:, 1:]
+    apart = (np.abs(tries - first[:, None]) >= side).any(axis=2)
+    second = tries[np.arange(len(choices)), apart.argmax(axis=1)]
+    # When every try overlaps (about one image in a million), the corner farthest from the first square does not.
+    farthest = np.where(first * 2 >= settings.image_size - side, 0, settings.image_size - side)
+    return first, np.where(apart.any(axis=1)[:, None], second, farthest)
 
 
 def _draw_glyphs(settings: GlyphSettings, canvas: np.ndarray, shapes: np.ndarray, choices: np.ndarray) -> None:

@@ -12,8 +12,16 @@ from vitlab.inspection.capture import LayerInfo, Record, capture
 from vitlab.inspection.corruptions import CORRUPTIONS, corrupt
 from vitlab.inspection.feature_maps import layer_names
 from vitlab.inspection.filters import first_layer_filters, plot_filters
+from vitlab.inspection.page import AttentionPage, attention_page
 from vitlab.inspection.position_similarity import plot_positions, position_similarity
-from vitlab.inspection.probes import drop_patches, occlude, predictions, shift, shift_consistency, shuffle_patches
+from vitlab.inspection.probes import (
+    drop_patches,
+    occlude,
+    predict_classes,
+    shift_consistency,
+    shift_images,
+    shuffle_patches,
+)
 from vitlab.inspection.receptive_field import EffectiveReceptiveField, effective_receptive_field
 from vitlab.inspection.robustness_table import ProbeRow, robustness_table, table_as_csv, table_as_markdown
 from vitlab.inspection.similarity import LayerSimilarity, cka, feature_cka
@@ -21,6 +29,7 @@ from vitlab.inspection.theoretical_field import theoretical_receptive_field
 
 __all__ = [
     "CORRUPTIONS",
+    "AttentionPage",
     "EffectiveReceptiveField",
     "LayerInfo",
     "LayerSimilarity",
@@ -28,6 +37,7 @@ __all__ = [
     "Record",
     "attention_entropy",
     "attention_mass",
+    "attention_page",
     "capture",
     "cka",
     "class_relevance",
@@ -48,11 +58,11 @@ __all__ = [
     "plot_filters",
     "plot_positions",
     "position_similarity",
-    "predictions",
+    "predict_classes",
     "robustness_table",
     "rollout",
-    "shift",
     "shift_consistency",
+    "shift_images",
     "shuffle_patches",
     "table_as_csv",
     "table_as_markdown",

@@ -23,6 +23,7 @@ def make_plan(
     num_seeds: int = 4,
     learning_rates: dict | None = None,
     task: str = "glyphs-both",
+    dial: dict | None = None,
 ) -> Plan:
     return Plan(
         task=task,
@@ -33,6 +34,7 @@ def make_plan(
         learning_rates=learning_rates or {model: [0.001, 0.003, 0.01] for model in models},
         budget={"unit": "steps", "amount": {str(size): max(100, size // 4) for size in train_sizes}},
         settings={"data": {"class_path": "vitlab.data.Glyphs"}},
+        dial=dial,
     )
 
 

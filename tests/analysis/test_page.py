@@ -37,6 +37,13 @@ def _result(**settings):
     )
 
 
+def _dial_result(name="window", task="window-dial"):
+    arms = {f"{name}3": [None, 3], f"{name}7": [None, 7], "all": [None, 15]}
+    plan = sweeps.make_plan(list(arms), task=task, dial={"label": f"{name} (tokens)", "arms": arms})
+    curves = {model: sweeps.CURVES["cnn" if model != "all" else "vit"] for model in arms}
+    return analyze_task(plan, sweeps.make_records(plan, curves))
+
+
 def _read(page: str) -> _Reader:
     reader = _Reader()
     reader.feed(page)
@@ -82,6 +89,26 @@ def test_every_table_has_a_caption_and_heads_with_a_scope():
     page = write_page([_result()])
     assert page.count("<caption>") == page.count("<table>") > 4
     assert page.count("<th ") == page.count("<th scope=")
+
+
+def test_a_dial_leads_with_its_own_chart_and_keeps_the_learning_curves():
+    page = write_page([_dial_result()])
+    assert "<title>window (tokens): test error by number of training images</title>" in page
+    charts = [ElementTree.fromstring(chart) for chart in re.findall(r"<svg.*?</svg>", page, re.DOTALL)]
+    titles = [chart.find("title").text for chart in charts]
+    assert titles == [
+        "Test error against window (tokens): window-dial",
+        "Test error against training images: window-dial",
+    ]
+    assert len({chart.get("aria-labelledby") for chart in charts}) == 2
+    assert page.index("Ring: lowest mean") < page.index("The dial, on the seeds that all arms share")
+    assert page.count("<caption>") == page.count("<table>")
+
+
+def test_names_on_a_dial_cannot_become_markup():
+    reader = _read(write_page([_dial_result(HOSTILE, HOSTILE), _result()]))
+    assert "script" not in reader.tags
+    assert reader.tags.count("svg") == 3
 
 
 def test_text_is_legible_in_light_and_dark():

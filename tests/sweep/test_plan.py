@@ -39,6 +39,15 @@ def test_a_written_plan_comes_back_equal(plan, tmp_path):
     assert load_plan(tmp_path) == plan
 
 
+def test_a_dial_comes_back_and_may_be_added_to_a_sweep_that_ran_without(plan, tmp_path):
+    write_plan(tmp_path, plan)
+    assert "dial" not in json.loads((tmp_path / "sweep.json").read_text())
+    turned = dataclasses.replace(plan, dial={"label": "width", "arms": {"vit": [None, 12], "cnn": [None, 8.5]}})
+    check_folder(tmp_path, turned)
+    write_plan(tmp_path, turned)
+    assert load_plan(tmp_path) == turned
+
+
 def test_both_arms_see_the_same_subset_order_and_budget(plan):
     def seen(trial):
         return trial.settings["data"], trial.settings["trainer"], trial.settings["seed_everything"]

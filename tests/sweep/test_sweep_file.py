@@ -29,6 +29,43 @@ def test_a_wrong_value_is_refused_in_words(write_sweep, old, new, words):
         read_sweep(write_sweep((old, new)))
 
 
+DIAL = "task: digits-tiny\ndial: {label: width (numbers), arms: {vit: 12, cnn: 8}}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("label: width (numbers), ", "", "give label, such as .* and arms: a number for each model"),
+        ("{vit: 12, cnn: 8}", "[12, 8]", "give label, such as"),
+        ("{vit: 12, cnn: 8}", "{vit: 12}", "the dial's arms are vit, but the models are vit, cnn"),
+        ("cnn: 8", "cnn: wide", "cnn stands at 'wide' on the dial; give a number, or .family, number."),
+        ("cnn: 8", "cnn: true", "cnn stands at True on the dial"),
+        ("cnn: 8", "cnn: .inf", "cnn stands at inf on the dial"),
+        ("cnn: 8", "cnn: [1, 8]", r"cnn stands at \[1, 8\] on the dial"),
+        ("cnn: 8", "cnn: 12", "dial.arms names a value twice"),
+        ("vit: 12, cnn: 8", "vit: [net, 12], cnn: 8", "every arm of a dial needs a family, or none"),
+    ],
+)
+def test_a_dial_that_cannot_be_drawn_is_refused_in_words(write_sweep, old, new, words):
+    assert old in DIAL
+    with pytest.raises(ValueError, match=words):
+        read_sweep(write_sweep(("task: digits-tiny", DIAL.replace(old, new))))
+
+
+def test_every_arm_of_a_dial_has_a_family_and_a_value(write_sweep):
+    plain = read_sweep(write_sweep(("task: digits-tiny", DIAL)))
+    assert plain.dial == {"label": "width (numbers)", "arms": {"vit": [None, 12], "cnn": [None, 8]}}
+    families = DIAL.replace("vit: 12, cnn: 8", "vit: [ViT, 7], cnn: [CNN, 7]")
+    shared = read_sweep(write_sweep(("task: digits-tiny", families)))
+    assert shared.dial["arms"] == {"vit": ["ViT", 7], "cnn": ["CNN", 7]}
+
+
+def test_a_dial_changes_no_trial(write_sweep):
+    with_dial, without = read_sweep(write_sweep(("task: digits-tiny", DIAL))), read_sweep(write_sweep())
+    assert without.dial is None
+    assert [trial.id for trial in with_dial.trials] == [trial.id for trial in without.trials]
+
+
 def test_models_must_have_names(tmp_path, sweep_text):
     path = tmp_path / "sweep.yaml"
     before, after = sweep_text.split("models:")[0], sweep_text[sweep_text.index("train_sizes:") :]

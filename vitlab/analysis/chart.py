@@ -82,7 +82,7 @@ def _frame(axes: Axes, result: TaskResult) -> list[str]:
 
 def _crossovers(axes: Axes, result: TaskResult) -> list[str]:
     parts = []
-    for pair in result.pairs:
+    for pair in [] if result.dial else result.pairs:  # a dial asks for more than where two of its arms cross
         crossover = pair.crossover
         if crossover.train_size is None:
             continue
@@ -130,11 +130,11 @@ def _mark(axes: Axes, point: Point, look: Look) -> str:
     if point.interval is not None:
         words += f" (95 % interval {percent(point.interval[0])} to {percent(point.interval[1])})"
     words += f", {plural(point.num_seeds, 'seed')}, learning rate {point.learning_rate:g}"
-    shape = _SHAPES[look.marker](axes.x(point.train_size), axes.y(point.mean_error))
+    shape = SHAPES[look.marker](axes.x(point.train_size), axes.y(point.mean_error))
     return f'<path class="mark" d="{shape}"><title>{escape(words)}</title></path>'
 
 
-_SHAPES: dict[str, Callable[[float, float], str]] = {
+SHAPES: dict[str, Callable[[float, float], str]] = {
     "circle": lambda x, y: f"M{x - 4.4:.2f} {y}a4.4 4.4 0 1 0 8.8 0a4.4 4.4 0 1 0 -8.8 0Z",
     "square": lambda x, y: f"M{x - 4:.2f} {y - 4:.2f}h8v8h-8Z",
     "triangle": lambda x, y: f"M{x} {y - 5.2:.2f}l5 8.8h-10Z",

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_INK, _SOFT, _GRID = "#1c2128", "#59626e", "#e4e7eb"
-_MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D"}
-_STYLE = {
+INK, SOFT, GRID = "#1c2128", "#59626e", "#e4e7eb"
+MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D"}
+STYLE = {
     "font.size": 9,
     "font.family": "sans-serif",
-    "axes.edgecolor": _SOFT,
+    "axes.edgecolor": SOFT,
     "axes.linewidth": 0.7,
-    "text.color": _INK,
+    "text.color": INK,
     "text.parse_math": False,  # a task named "a$b$" is text
-    "xtick.color": _SOFT,
-    "ytick.color": _SOFT,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
     "svg.hashsalt": "vitlab",
 }
 PNG_DPI = 220
@@ -49,7 +49,7 @@ def draw_figure(results: Sequence[TaskResult]) -> tuple[bytes, bytes]:
 
     columns = 2 if len(results) == 4 else min(len(results), 3)
     rows = math.ceil(len(results) / columns)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=((5.2 if columns == 1 else 4.1 * columns), 3.5 * rows + 0.35), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.09)
         FigureCanvasAgg(figure)
@@ -60,9 +60,14 @@ def draw_figure(results: Sequence[TaskResult]) -> tuple[bytes, bytes]:
         for panel, result in zip(panels, results, strict=False):
             _draw_panel(panel, result, style)
         _explain(figure)
-        png, svg = io.BytesIO(), io.BytesIO()
-        figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        return as_files(figure)
+
+
+def as_files(figure: Figure) -> tuple[bytes, bytes]:
+    """Return a figure as PNG and as SVG, without dates; call it where STYLE holds."""
+    png, svg = io.BytesIO(), io.BytesIO()
+    figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     return png.getvalue(), svg.getvalue()
 
 
@@ -75,15 +80,15 @@ def _draw_panel(axes: Axes, result: TaskResult, style: dict[str, Look]) -> None:
     axes.set_xticks([size for size, _ in named], [text for _, text in named])
     axes.set_xticks([], minor=True)
     axes.set_yticks(errors, [f"{error:g}" for error in errors])
-    axes.grid(axis="y", color=_GRID, linewidth=0.7)
+    axes.grid(axis="y", color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(length=0, axis="y")
     axes.tick_params(length=3, axis="x")
-    axes.set_xlabel("training images", color=_SOFT)
-    axes.set_ylabel("test error (%)", color=_SOFT)
+    axes.set_xlabel("training images", color=SOFT)
+    axes.set_ylabel("test error (%)", color=SOFT)
     axes.set_title(result.name, loc="left", fontsize=10.5, fontweight="bold", pad=16)
-    for pair in result.pairs:
+    for pair in [] if result.dial else result.pairs:  # a dial asks for more than where two of its arms cross
         _mark_crossover(axes, pair, shade=len(result.pairs) == 1)
     for model in result.models:
         _draw_model(axes, result, model, style[model])
@@ -109,7 +114,7 @@ def _draw_model(axes: Axes, result: TaskResult, model: str, look: Look) -> None:
         color=look.color,
         linewidth=1.7,
         linestyle=(0, look.dash) if look.dash else "-",
-        marker=_MARKERS[look.marker],
+        marker=MARKERS[look.marker],
         markersize=5.5,
         markeredgecolor="white",
         markeredgewidth=0.8,
@@ -125,8 +130,8 @@ def _mark_crossover(axes: Axes, pair, shade: bool) -> None:
     if shade and crossover.share_crossing is not None:
         low, high = crossover.interval
         edges = axes.get_xlim()
-        axes.axvspan(low or edges[0], high or edges[1], color=_SOFT, alpha=0.10, linewidth=0, zorder=0)
-    axes.axvline(crossover.train_size, color=_SOFT, linewidth=0.9, zorder=1)
+        axes.axvspan(low or edges[0], high or edges[1], color=SOFT, alpha=0.10, linewidth=0, zorder=0)
+    axes.axvline(crossover.train_size, color=SOFT, linewidth=0.9, zorder=1)
     if not shade:  # with many pairs the texts would run into each other; the tables have the numbers
         return
     axes.annotate(
@@ -137,7 +142,7 @@ def _mark_crossover(axes: Axes, pair, shade: bool) -> None:
         textcoords="offset points",
         ha="center",
         fontsize=8,
-        color=_INK,
+        color=INK,
     )
 
 
@@ -162,4 +167,4 @@ def _explain(figure: Figure) -> None:
     text = "line: mean over seeds   ·   band: 95 % interval   ·   dots: single seeds   ·   dotted: fitted power law"
     if figure.get_figwidth() < 6:
         text = text.replace("   ·   dots", "\ndots")
-    figure.supxlabel(text, fontsize=7.5, color=_SOFT)
+    figure.supxlabel(text, fontsize=7.5, color=SOFT)

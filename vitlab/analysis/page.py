@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from vitlab.analysis import page_tables as tables
 from vitlab.analysis.chart import draw_chart
+from vitlab.analysis.dial_chart import draw_dial_chart
 from vitlab.analysis.drawing import Look, all_models, looks
 from vitlab.analysis.fairness import LEVELS, Finding
 from vitlab.analysis.page_style import style_sheet
@@ -27,8 +28,7 @@ def write_page(results: Sequence[TaskResult]) -> str:
     Args:
         results: analyses, in the order to report them.
     """
-    order = all_models(results)
-    title = f"{listing([label(model) for model in order])}: test error by number of training images"
+    order, title = all_models(results), _title(results)
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -42,10 +42,17 @@ def write_page(results: Sequence[TaskResult]) -> str:
     )
 
 
+def _title(results: Sequence[TaskResult]) -> str:
+    """Name what is compared: models, or what a dial turns (the names of a dial's many arms would say less)."""
+    names = [[result.dial.label] if result.dial else map(label, result.plan.models) for result in results]
+    compared = list(dict.fromkeys(name for named in names for name in named))
+    return f"{listing(compared)}: test error by number of training images"
+
+
 def _first_screen(results: Sequence[TaskResult], order: Sequence[str]) -> str:
     """One task stands large with the fairness box beside its chart; several stand side by side above the box."""
     style = looks(order)
-    panels = [(_conclusion(result), _chart(result, style, number)) for number, result in enumerate(results, start=1)]
+    panels = [(_conclusion(result), _lead_chart(result, style, number)) for number, result in enumerate(results, 1)]
     if len(panels) == 1:
         said, chart = panels[0]
         beside = f"<div>{chart}{_key(results)}</div>{_fairness(results)}"
@@ -72,9 +79,21 @@ def _chart(result: TaskResult, style: dict[str, Look], number: int) -> str:
     return f"<figure>{draw_chart(result, style, number, sentence(conclude(result).words))}</figure>"
 
 
+def _lead_chart(result: TaskResult, style: dict[str, Look], number: int) -> str:
+    """Return the chart that answers the task's question: the dial where there is one, else the learning curves."""
+    if result.dial is None:
+        return _chart(result, style, number)
+    return f"<figure>{draw_dial_chart(result, number, sentence(conclude(result).words))}</figure>"
+
+
 def _key(results: Sequence[TaskResult]) -> str:
-    key = "Line: mean over seeds. Band: 95 % interval. Small dots: single seeds. Dotted line: fitted power law."
-    if any(pair.crossover.train_size for result in results for pair in result.pairs):
+    key = "Line: mean over seeds. Band: 95 % interval. Small dots: single seeds."
+    if any(result.dial for result in results):
+        key += " Ring: lowest mean of its line."
+    if all(result.dial for result in results):
+        return f'<p class="key">{text(key)}</p>'
+    key += " Dotted line: fitted power law."
+    if any(pair.crossover.train_size for result in results for pair in result.pairs if not result.dial):
         key += " Upright line: crossover, shaded over its 95 % interval."
     return f'<p class="key">{text(key)}</p>'
 
@@ -106,15 +125,21 @@ def _fairness(results: Sequence[TaskResult]) -> str:
 
 def _results(results: Sequence[TaskResult], order: Sequence[str]) -> str:
     parts = []
-    for result in results:
+    style = looks(order)
+    for number, result in enumerate(results, start=len(results) + 1):
         counts = result.counts
         done = f"{count(counts['done'])} of {plural(counts['planned'], 'planned trial')} done"
         said = f"{done}, {plural(counts['selected'], 'trial')} selected by validation accuracy and tested."
         parts.append(f'<section><h2>{text(result.name)}</h2><p class="soft">{text(said)}</p>')
+        if result.dial:
+            parts += [tables.dial_table(result), f'<div class="curves">{_chart(result, style, number)}</div>']
         if result.pairs:
             parts.append(tables.pairs_table(result))
         parts.append(tables.results_table(result, order))
-        parts += [tables.differences_table(pair) for pair in result.pairs]
+        if (
+            not result.dial or not result.dial.settings
+        ):  # the dial's table has a dial's differences, for all pairs at once
+            parts += [tables.differences_table(pair) for pair in result.pairs]
         parts += [tables.fits_table(result, order), tables.costs_table(result, order), "</section>"]
     return "".join(parts)
 

@@ -63,6 +63,8 @@ svg{display:block;width:100%;height:auto;font-family:inherit}
 .fit{fill:none;stroke:var(--model);stroke-width:1.5;stroke-dasharray:.1 4;stroke-linecap:round}
 .seed{fill:var(--model);opacity:.5}
 .mark{fill:var(--model);stroke:var(--card);stroke-width:1.3}
+.ring{fill:none;stroke:var(--model);stroke-width:1.4}
+.curves{max-width:660px;margin:18px 0}
 .fairness h2{margin-top:36px}
 .findings{list-style:none;margin:10px 0 0;padding:0}
 .findings li{display:grid;grid-template-columns:4.4em 1fr;gap:10px;padding:7px 0;border-top:1px solid var(--line);

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from vitlab.analysis.dial_places import noun
 from vitlab.analysis.drawing import LOOKS
 from vitlab.analysis.summary import costs, environment
 from vitlab.analysis.task_result import Pair, TaskResult, conclude_pair
@@ -69,6 +70,37 @@ def results_table(result: TaskResult, order: Sequence[str]) -> str:
         ]
         bodies.append(_group(model, order, cells))
     return table("Selected trials: mean over seeds", columns, bodies)
+
+
+def dial_table(result: TaskResult) -> str:
+    """Return a dial's error by data size and setting, beside that of its largest setting; nothing for several families.
+
+    Args:
+        result: analysis of a sweep with a dial.
+    """
+    settings, places = result.dial.settings, {place.model: place for place in result.dial.places}
+    if not settings:
+        return ""
+    name = noun(result.dial.label)
+    columns = ("Images", name.capitalize(), "Test error", "Lowest", f"Minus the largest {name}\u2019s", "95 % interval")
+    bodies = []
+    for size in sorted({setting.train_size for setting in settings}):
+        own = [setting for setting in settings if setting.train_size == size]
+        head = f'<th scope="rowgroup" rowspan="{len(own)}">{count(size)}</th>'
+        rows = [
+            (
+                places[setting.model].words,
+                percent(setting.mean_error),
+                "yes" if setting.is_best else "",
+                f"{100 * setting.difference:+.1f} points" if setting.interval else NONE,
+                f"{100 * setting.interval[0]:+.1f} to {100 * setting.interval[1]:+.1f}" if setting.interval else NONE,
+            )
+            for setting in own
+        ]
+        bodies.append([_row(row, "" if index else head) for index, row in enumerate(rows)])
+    return table(
+        "The dial, on the seeds that all arms share; the intervals of one size hold all at once", columns, bodies
+    )
 
 
 def pairs_table(result: TaskResult) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vitlab.analysis.dial_figure import draw_dial_figure
 from vitlab.analysis.figures import draw_figure
 from vitlab.analysis.page import write_page
 from vitlab.analysis.summary import headlines, summarize
@@ -22,6 +23,8 @@ __all__ = ["headlines", "read_sweeps", "write_report"]
 
 def write_report(folders: Sequence[Path], out: Path | None = None, seed: int = 0) -> dict[str, Any]:
     """Write index.html, curves.png, curves.svg, trials.csv, curves.csv and summary.json, and return the summary.
+
+    A sweep with a dial also gets dial.png and dial.svg.
 
     Args:
         folders: sweep folders, one task each; several become panels and sections of one report.
@@ -41,10 +44,12 @@ def write_report(folders: Sequence[Path], out: Path | None = None, seed: int = 0
     out = folders[0] / "report" if out is None else Path(out)
     results = read_sweeps(folders, seed)
     written = json.dumps(summarize(results), indent=1, allow_nan=False) + "\n"
-    png, svg = draw_figure(results)
+    figures = {"curves": draw_figure(results)}
+    if any(result.dial for result in results):
+        figures["dial"] = draw_dial_figure(results)
     files = {
-        "curves.png": png,
-        "curves.svg": svg,
+        **{f"{name}.png": png for name, (png, _) in figures.items()},
+        **{f"{name}.svg": svg for name, (_, svg) in figures.items()},
         "trials.csv": trials_table(results).encode(),
         "curves.csv": curves_table(results).encode(),
         "index.html": write_page(results).encode(),

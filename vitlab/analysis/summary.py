@@ -36,6 +36,7 @@ def summarize(results: Sequence[TaskResult]) -> dict[str, Any]:
         "points": [{"task": r.name, **_point(point)} for r in results for point in r.points],
         "fits": [{"task": r.name, "model": model, **_fit(fit)} for r in results for model, fit in r.fits.items()],
         "pairs": [{"task": r.name, **_pair(pair)} for r in results for pair in r.pairs],
+        "dials": [{"task": r.name, **dataclasses.asdict(r.dial)} for r in results if r.dial is not None],
         "fairness": [{"task": r.name, **dataclasses.asdict(finding)} for r in results for finding in r.findings],
         "costs": [{"task": r.name, **cost} for r in results for cost in costs(r)],
         "environment": environment(results),

@@ -13,6 +13,8 @@ import numpy as np
 from vitlab.analysis import bootstrap
 from vitlab.analysis.crossover import Crossover, Difference, compare_sizes, find_crossover
 from vitlab.analysis.data_efficiency import DataEfficiency, compare_efficiency
+from vitlab.analysis.dial import Dial, read_dial
+from vitlab.analysis.dial_places import pairs_on_dial
 from vitlab.analysis.fairness import Finding, check_fairness
 from vitlab.analysis.learning_curves import PowerLaw, fit_power_law
 from vitlab.analysis.selection import Point, Record, paired_errors, select_points, selected_trials
@@ -57,8 +59,9 @@ class TaskResult:
         selected: the tested trials at the chosen learning rates.
         points: one per model and size.
         fits: power law by model.
-        pairs: every two models that share a size and a seed.
+        pairs: every two models that share a size and a seed; on a dial, the pairs that it compares.
         findings: of the fairness check.
+        dial: what the sweep says of its dial, or None where it has none.
     """
 
     name: str
@@ -69,6 +72,7 @@ class TaskResult:
     fits: dict[str, PowerLaw]
     pairs: list[Pair]
     findings: list[Finding]
+    dial: Dial | None
 
     @property
     def models(self) -> list[str]:
@@ -113,7 +117,12 @@ def analyze_task(plan: Any, records: Sequence[Record], name: str | None = None, 
     for model in present:
         own = [point for point in points if point.model == model]
         fits[model] = fit_power_law([point.train_size for point in own], [point.mean_error for point in own])
-    pairs = [compare_models(points, models, seed) for models in itertools.combinations(present, 2)]
+    couples = pairs_on_dial(plan.dial, present) if plan.dial else itertools.combinations(present, 2)
+    compared = [compare_models(points, models, seed) for models in couples]
+    pairs = [pair for pair in compared if pair is not None]
+    dial = None
+    if plan.dial and points:
+        dial = read_dial(plan.dial, points, {pair.models: pair.differences for pair in pairs}, seed)
     return TaskResult(
         name=name or plan.task,
         plan=plan,
@@ -121,8 +130,9 @@ def analyze_task(plan: Any, records: Sequence[Record], name: str | None = None, 
         selected=selected_trials(records, chosen),
         points=points,
         fits=fits,
-        pairs=[pair for pair in pairs if pair is not None],
+        pairs=pairs,
         findings=check_fairness(plan, records, chosen, points),
+        dial=dial,
     )
 
 
@@ -147,6 +157,8 @@ def compare_models(points: Sequence[Point], models: tuple[str, str], seed: int =
 
 def conclude(result: TaskResult) -> Conclusion:
     """Return what the task says in words."""
+    if result.dial is not None:
+        return Conclusion(result.dial.claim, more=result.dial.detail)
     if len(result.models) == 1:
         return Conclusion(f"only {label(result.models[0])} has finished trials, so there is nothing to compare yet")
     if not result.pairs:

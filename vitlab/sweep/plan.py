@@ -78,6 +78,8 @@ class Plan:
         learning_rates: The grid of each arm; all arms have the same number.
         budget: `unit` (steps or epochs) and `amount`, a number for each train size.
         settings: What all arms share, as `vitlab fit` would read it from YAML.
+        dial: None, or what the arms differ in when that is a number: `label` names it with its unit, `arms` gives each
+            arm's family (None where there is one) and its place on the dial.
     """
 
     task: str
@@ -88,6 +90,7 @@ class Plan:
     learning_rates: dict[str, list[float]]
     budget: dict[str, Any]
     settings: dict[str, Any]
+    dial: dict[str, Any] | None = None
 
     @property
     def models(self) -> list[str]:
@@ -144,6 +147,8 @@ def check_folder(folder: Path, plan: Plan) -> None:
 def write_plan(folder: Path, plan: Plan) -> None:
     """Write the plan into its sweep folder (which `check_folder` has admitted)."""
     content = {"schema": SCHEMA, **{name: getattr(plan, name) for name in Plan.__dataclass_fields__}}
+    if plan.dial is None:  # such a plan looks as it did before there were dials
+        del content["dial"]
     write_json(Path(folder) / PLAN_FILE, content, indent=1)
 
 
@@ -165,7 +170,8 @@ def load_plan(folder: Path) -> Plan:
     path = Path(folder) / PLAN_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Plan(**{name: content[name] for name in Plan.__dataclass_fields__})
+        dial = {"dial": content["dial"]} if "dial" in content else {}
+        return Plan(**{name: content[name] for name in Plan.__dataclass_fields__ if name != "dial"}, **dial)
     except FileNotFoundError:
         raise ValueError(f"{folder} is not a sweep folder: it has no {PLAN_FILE}; see `vitlab sweep --help`") from None
     except (ValueError, KeyError, TypeError) as error:

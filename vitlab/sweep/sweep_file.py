@@ -3,6 +3,7 @@
 A sweep file names its arms and axes; what it says of models and data is the same YAML that `vitlab fit --config` reads.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import yaml
 
 from vitlab.sweep.plan import AXES, BUDGET_UNITS, Plan, merge
 
-_KEYS = ("task", "title", "configs", "models", "train_sizes", "seeds", "learning_rates", "budget", "settings")
-_OPTIONAL = ("title", "configs", "settings")
+_KEYS = ("task", "title", "configs", "models", "train_sizes", "seeds", "learning_rates", "budget", "settings", "dial")
+_OPTIONAL = ("title", "configs", "settings", "dial")
 
 
 def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Plan:
@@ -47,6 +48,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Plan:
         learning_rates=_learning_rates(path, content["learning_rates"], list(models)),
         budget=_budget(path, content["budget"], sizes),
         settings=settings,
+        dial=_dial(path, content.get("dial"), list(models)),
     )
 
 
@@ -143,6 +145,32 @@ def _budget(path: Path, budget: Any, sizes: list[int]) -> dict[str, Any]:
                 f"or one for each of the train sizes {_listed(sizes)}"
             )
     return {"unit": budget["unit"], "amount": {str(size): by_size[size] for size in sizes}}
+
+
+def _dial(path: Path, dial: Any, models: list[str]) -> dict[str, Any] | None:
+    """Read every arm's place on the dial: a number, or a family's name and a number."""
+    if dial is None:
+        return None
+    if not isinstance(dial, dict) or set(dial) != {"label", "arms"} or not isinstance(dial["arms"], dict):
+        raise ValueError(
+            f"{path}: dial is {dial!r}; give label, such as `window (tokens a side)`, and arms: a number for each model"
+        )
+    arms = {str(name): place for name, place in dial["arms"].items()}
+    if set(arms) != set(models):
+        raise ValueError(f"{path}: the dial's arms are {_listed(arms)}, but the models are {_listed(models)}")
+    places: dict[str, list[Any]] = {}
+    for name in models:
+        family, value = arms[name] if isinstance(arms[name], list) and len(arms[name]) == 2 else (None, arms[name])
+        if type(value) not in (int, float) or not math.isfinite(value) or not isinstance(family, str | None):
+            raise ValueError(
+                f"{path}: {name} stands at {arms[name]!r} on the dial; give a number, or [family, number] where "
+                "several families share the dial"
+            )
+        places[name] = [family, value]
+    if len({family is None for family, _ in places.values()}) > 1:
+        raise ValueError(f"{path}: every arm of a dial needs a family, or none does; the dial's arms are {arms!r}")
+    _check_different(path, "dial.arms", [tuple(place) for place in places.values()])
+    return {"label": str(dial["label"]), "arms": places}
 
 
 def _check_different(path: Path, key: str, values: list[Any]) -> None:

@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sweep(commands)
     _add_status(commands)
     _add_report(commands)
+    _add_inspect(commands)
     _add_bench(commands)
     return parser
 
@@ -126,7 +127,8 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "report",
         help="write the plot, tables and page of one or several sweeps",
         description="Choose learning rates on validation data, fit learning curves, estimate where the lead changes, "
-        "and write index.html, curves.png, curves.svg, trials.csv, curves.csv and summary.json.",
+        "and write index.html, curves.png, curves.svg, trials.csv, curves.csv, summary.json; dial.png and dial.svg "
+        "where the sweep has a dial.",
     )
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="one or several sweep folders")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default, for one sweep: DIR/report)")
@@ -144,15 +146,69 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_inspect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "inspect",
+        help="write a page to point at: where a model looks, alone or beside another",
+        description="One HTML file that shows what each patch looks at, in every layer and head; it fetches nothing.",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--checkpoint", metavar="FILE", help="a .ckpt of vitlab fit (in its run's folder), or a sweep's"
+    )
+    source.add_argument("--timm", metavar="NAME", help="a timm model, such as vit_tiny_patch16_224.augreg_in21k")
+    parser.add_argument(
+        "--weights", metavar="FILE", help="weights for --timm; none: before training (default: the published ones)"
+    )
+    parser.add_argument(
+        "--compare", metavar="MODEL", help="a second model beside it: a checkpoint, timm:NAME or timm:NAME=FILE"
+    )
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        metavar="PATH",
+        help="image files or folders (default: validation images of the checkpoint's data)",
+    )
+    parser.add_argument("--num-images", type=int, default=6, metavar="N", help="the first N images (default: 6)")
+    parser.add_argument("--layers", type=int, nargs="+", metavar="N", help="attention layers, from 0 (default: all)")
+    parser.add_argument("--out", type=Path, default=Path("page.html"), metavar="FILE", help="(default: page.html)")
+    parser.set_defaults(function=_inspect)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from vitlab.inspection.drawing import pictures_of
+    from vitlab.inspection.model_maps import model_maps
+    from vitlab.inspection.page import page_of
+    from vitlab.inspection.page_data import view_model
+    from vitlab.training.checkpoint import load_images, load_model
+
+    if options.weights and not options.timm:
+        raise ValueError("--weights go with --timm; a checkpoint brings its own")
+    source = options.checkpoint or f"timm:{options.timm}{f'={options.weights}' if options.weights else ''}"
+    first = load_model(source)
+    models = [first, *([load_model(options.compare)] if options.compare else [])]
+    names, images = load_images(options.images, models, options.num_images)
+    views = []
+    for trained, seen in zip(models, images, strict=True):
+        inputs = trained.normalize(seen)
+        maps = model_maps(trained.model, inputs, trained.name)
+        views.append(view_model(trained.model, inputs, trained.name, options.layers, maps))
+    if not any(view.layers for view in views):
+        raise ValueError(f"no attention to look at in {' and '.join(view.name for view in views)}; give a ViT")
+    page = page_of(views, pictures_of(images[0]), names, first.class_names)
+    print(f"page: {page.save(options.out)} ({len(page.html) / 1e6:.1f} MB)")
+    return 0
+
+
 def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("bench", help="training speed beside timm's and others', as ratios from one run")
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["models", "attention"],
+        choices=["models", "attention", "sequence"],
         default="models",
-        help="models: beside timm's and torchvision's of the same shape; attention: windows and linear attention beside "
-        "full attention as tokens grow (default: models)",
+        help="models: beside timm's and torchvision's of the same shape; attention: windows and linear attention "
+        "beside full attention as tokens grow; sequence: a ViT beside recurrent nets over the same tokens (default: models)",
     )
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="interleaved repeats of each (default: 7)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
@@ -167,6 +223,11 @@ def _bench(options: argparse.Namespace) -> int:
 
         rows = bench_attention(rounds=options.rounds, **settings)
         print(format_attention_table(rows, bench_pixel_tokens(options.rounds, **settings)))
+        return 0
+    if options.what == "sequence":
+        from vitlab.training.sequence_cost import bench_sequence, format_sequence_table
+
+        print(format_sequence_table(bench_sequence(options.rounds, **settings)))
         return 0
     from vitlab.training.throughput import bench, format_table
 

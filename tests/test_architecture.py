@@ -35,7 +35,7 @@ FOLDERS = {
         *("position_similarity", "kernel_call", "capture", "attention_maps", "attention_distance"),
         *("feature_maps", "receptive_field", "theoretical_field", "similarity", "filters", "attributions"),
         *("corruptions", "probes", "robustness_table"),
-        *("model_maps", "drawing", "page_data", "page"),
+        *("model_maps", "drawing", "page_data", "page", "measures"),
     ],
     "sweep": [
         *("store", "plan", "sweep_file", "record", "selection", "schedule", "folder_lock", "status", "progress"),

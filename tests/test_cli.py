@@ -47,7 +47,7 @@ def swept(tmp_path_factory):
 
 def test_help_names_every_command():
     text = vitlab("--help").stdout
-    for command in ("fit", "validate", "test", "predict", "sweep", "status", "report", "bench"):
+    for command in ("fit", "validate", "test", "predict", "sweep", "status", "report", "inspect", "bench"):
         assert f"\n    {command} " in text or f"\n  {command} " in text
 
 

@@ -44,9 +44,27 @@ def test_a_vit_stands_beside_a_cnn_with_the_same_maps(folder):
     assert len(cnn["maps"]) == 2
 
 
+def test_measures_stand_in_a_folder_beside_the_page(folder, capsys):
+    arguments = [*VIT, "--images", "image.png", "--measure", "distance,erf", "--out", "pages/one.html"]
+    assert main(arguments) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in said] == ["measured"] * 4 + ["page"]
+    names = {path.name for path in (folder / "pages" / "one").iterdir()}
+    assert names == {"distance.csv", "distance.png", "erf.csv", "erf.png"}
+
+
+def test_a_cnn_alone_is_measured_without_a_page(folder):
+    cnn = ["inspect", "--timm", "test_resnet", "--weights", "none", "--images", "image.png"]
+    assert main([*cnn, "--measure", "erf"]) == 0
+    assert not (folder / "page.html").exists()
+    assert (folder / "page" / "erf.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ([*VIT, "--images", "image.png", "--measure", "color"], "unknown measure 'color'; use one or more of distance"),
+        ([*VIT, "--images", "image.png", "--measure", "robustness"], "needs the images' classes"),
         (["inspect", "--timm", "test_resnet", "--weights", "none", "--images", "image.png"], "no attention"),
         ([*VIT, "--images", "image.png", "--layers", "99"], "no attention layer 99; use 0 to "),
         (

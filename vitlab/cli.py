@@ -8,8 +8,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import vitlab
+
+if TYPE_CHECKING:
+    from vitlab.inspection import AttentionPage
 
 _LIGHTNING = {
     "fit": "train one model and measure it on validation data",
@@ -17,6 +21,7 @@ _LIGHTNING = {
     "test": "measure a checkpoint on test data",
     "predict": "write a checkpoint's predictions for the test images",
 }
+MAX_PAGE_IMAGES = 12  # of inspect: each costs up to 5 MB, and measures want hundreds
 _EPILOG = """\
 commands that take YAML configs (each has its own --help):
 {lightning}
@@ -172,32 +177,67 @@ def _add_inspect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--num-images", type=int, default=6, metavar="N", help="the first N images (default: 6)")
     parser.add_argument("--layers", type=int, nargs="+", metavar="N", help="attention layers, from 0 (default: all)")
     parser.add_argument("--out", type=Path, default=Path("page.html"), metavar="FILE", help="(default: page.html)")
+    parser.add_argument(
+        "--measure",
+        metavar="LIST",
+        help="tables and figures beside the page, of distance,erf,cka,robustness (use --num-images 100 or more)",
+    )
     parser.set_defaults(function=_inspect)
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from vitlab.inspection.drawing import pictures_of
-    from vitlab.inspection.model_maps import model_maps
-    from vitlab.inspection.page import page_of
-    from vitlab.inspection.page_data import view_model
+    from vitlab.inspection.measures import check_kinds
     from vitlab.training.checkpoint import load_images, load_model
 
     if options.weights and not options.timm:
         raise ValueError("--weights go with --timm; a checkpoint brings its own")
+    kinds = [kind.strip() for kind in options.measure.split(",")] if options.measure is not None else []
+    if options.measure is not None:
+        check_kinds(kinds)
     source = options.checkpoint or f"timm:{options.timm}{f'={options.weights}' if options.weights else ''}"
     first = load_model(source)
     models = [first, *([load_model(options.compare)] if options.compare else [])]
     names, images = load_images(options.images, models, options.num_images)
+    page = _make_page(models, names, images, options)
+    if page is None and not kinds:
+        named = " and ".join(trained.name for trained in models)
+        raise ValueError(f"no attention to look at in {named}; give a ViT, or --measure erf for any model")
+    for file in _measure(kinds, models, images, options) if kinds else []:
+        print(f"measured: {file}")
+    if page is not None:
+        print(f"page: {page.save(options.out)} ({len(page.html) / 1e6:.1f} MB)")
+    return 0
+
+
+def _make_page(models: list, names: list, images: list, options: argparse.Namespace) -> "AttentionPage | None":
+    """Return the page, or None where no model has attention."""
+    from vitlab.inspection.drawing import pictures_of
+    from vitlab.inspection.model_maps import model_maps
+    from vitlab.inspection.page import page_of
+    from vitlab.inspection.page_data import view_model
+
+    names, images = names[:MAX_PAGE_IMAGES], [seen[:MAX_PAGE_IMAGES] for seen in images]
     views = []
     for trained, seen in zip(models, images, strict=True):
         inputs = trained.normalize(seen)
         maps = model_maps(trained.model, inputs, trained.name)
         views.append(view_model(trained.model, inputs, trained.name, options.layers, maps))
     if not any(view.layers for view in views):
-        raise ValueError(f"no attention to look at in {' and '.join(view.name for view in views)}; give a ViT")
-    page = page_of(views, pictures_of(images[0]), names, first.class_names)
-    print(f"page: {page.save(options.out)} ({len(page.html) / 1e6:.1f} MB)")
-    return 0
+        return None
+    return page_of(views, pictures_of(images[0]), names, models[0].class_names)
+
+
+def _measure(kinds: list[str], models: list, images: list, options: argparse.Namespace) -> list[Path]:
+    from vitlab.inspection.measures import Subject, write_measures
+    from vitlab.training.checkpoint import load_labels
+
+    alike = len({trained.name for trained in models}) < len(models)
+    subjects = [
+        Subject(f"{trained.name} {number}" if alike else trained.name, trained.model, seen, trained.normalize)
+        for number, (trained, seen) in enumerate(zip(models, images, strict=True), start=1)
+    ]
+    labels = None if options.images else load_labels(models[0], options.num_images)
+    return write_measures(kinds, subjects, options.out.with_suffix(""), labels)
 
 
 def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -208,7 +248,8 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         choices=["models", "attention", "sequence"],
         default="models",
         help="models: beside timm's and torchvision's of the same shape; attention: windows and linear attention "
-        "beside full attention as tokens grow; sequence: a ViT beside recurrent nets over the same tokens (default: models)",
+        "beside full attention as tokens grow; sequence: a ViT beside recurrent nets over the same tokens "
+        "(default: models)",
     )
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="interleaved repeats of each (default: 7)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")

@@ -10,7 +10,7 @@ from torch import Tensor
 from vitlab.attention import Grid
 
 
-def mean_attention_distance(weights: Tensor, grid: Grid, patch_size: int) -> Tensor:
+def mean_attention_distance(weights: Tensor, grid: Grid, patch_size: float) -> Tensor:
     """Return how far each head looks: the distance from patch to patch, averaged by attention weights.
 
     Args:

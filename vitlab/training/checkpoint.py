@@ -116,6 +116,21 @@ def load_images(
     return [file.name for file in files], [_read(files, trained) for trained in models]
 
 
+def load_labels(trained: TrainedModel, number: int) -> Tensor | None:
+    """Return the classes of the validation images that load_images gives without paths.
+
+    Args:
+        trained: The first of its models.
+        number: As given there.
+
+    Shape: (batch,), or None where the data's targets are no classes, or nobody knows the data.
+    """
+    if trained.data is None:
+        return None
+    _, targets = next(iter(trained.data.val_dataloader()))
+    return targets[:number] if targets.ndim == 1 else None
+
+
 def _validation_images(trained: TrainedModel, number: int) -> tuple[list[str], Tensor]:
     if trained.data is None:
         raise ValueError(f"{trained.name} does not say which data it was trained on; name image files or a folder")

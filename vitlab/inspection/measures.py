@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,8 +129,9 @@ def _distance(subjects: Sequence[Subject], labels: Tensor | None) -> tuple[str, 
         own = [row for row in rows if row["model"] == name]
         axes.scatter([row["layer"] for row in own], [row["distance_px"] for row in own], s=18, label=name, alpha=0.8)
     axes.set(xlabel="layer", ylabel="mean attention distance (px)", title="How far heads look (a dot a head)")
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    axes.set_ylim(0, 1.15 * max(row["distance_px"] for row in rows) or 1)
+    axes.set_xticks(sorted({row["layer"] for row in rows}))
+    axes.legend(frameon=False, loc="lower left")
     return _csv(rows), figure
 
 
@@ -191,8 +193,13 @@ def _robustness(subjects: Sequence[Subject], labels: Tensor | None) -> tuple[str
     if any(subject.images.shape != first.images.shape for subject in subjects):
         raise ValueError("robustness shows all models the same images; these models take images of different sizes")
     models = {subject.name: subject.model for subject in subjects}
-    normalize: Mapping[str, Callable[[Tensor], Tensor]] = {subject.name: subject.normalize for subject in subjects}
+    normalize = {subject.name: partial(_normalize_shares, subject.normalize) for subject in subjects}
     return table_as_csv(robustness_table(models, first.images, labels, normalize)), None
+
+
+def _normalize_shares(normalize: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+    """Normalize images from 0 to 1, as the probes change them, by what takes them from 0 to 255."""
+    return normalize(pixels * 255)
 
 
 KINDS = {"distance": _distance, "erf": _erf, "cka": _cka, "robustness": _robustness}

@@ -39,7 +39,11 @@ DIM = HEADS * HEAD_DIM
 ARGUMENTS = {
     "BlockedWindows": [(3, 0), (3, 2)],
     "Both": [(Window2D(3), Causal()), (Window1D(5), Causal())],
-    "Either": [(Window2D(3), Window2D(5)), (Window2D(3), Causal())],
+    "Either": [
+        (Window2D(3), Window2D(3) & (GraphEdges(77, [(0, 9)]) | Causal())),
+        (Window2D(3), Window2D(5)),
+        (Window2D(3), Causal()),
+    ],
     "GraphEdges": [(GRID.num_patches, [(place, 3 * place % 77) for place in range(0, 77, 2)])],
     "Window1D": [(5,)],
     "Window2D": [(3,), (3, 2)],

@@ -14,6 +14,14 @@ def table(position, height, width):
     return position.table_for(Grid(height, width)).unflatten(1, (height, width))[0]
 
 
+def test_bfloat16_weights_sum_their_steps_in_float32():
+    torch.manual_seed(0)
+    position = ContinuousDynamics(28, time_step=0.01, steps_per_patch=4).to(torch.bfloat16)
+    wide = ContinuousDynamics(28, time_step=0.01, steps_per_patch=4)
+    wide.load_state_dict(position.state_dict())
+    torch.testing.assert_close(position.table_for(Grid(23, 5)).float(), wide.table_for(Grid(23, 5)))
+
+
 @pytest.mark.parametrize("position", BOTH)
 def test_a_place_keeps_its_vector_on_any_grid(position):
     made = position(DIM, Grid(3, 5))

@@ -74,6 +74,9 @@ def test_edge_lists_and_matrices_say_the_same():
     matrices = torch.stack([GraphEdges(NODES, edges, False, False).adjacency for edges in lists])
     assert torch.equal(graph_mask(lists, NODES), graph_mask(matrices))
     assert graph_mask(matrices.long()).dtype == torch.bool
+    pattern = GraphEdges.from_adjacency(matrices[0])
+    matrices[0, 3, 4] = ~matrices[0, 3, 4]
+    assert pattern.adjacency[3, 4] != matrices[0, 3, 4], "the pattern changes with the caller's matrix"
 
 
 def test_a_graph_and_a_window_combine():

@@ -60,6 +60,21 @@ def test_a_causal_linear_layer_is_an_rnn(qk_norm):
     )
 
 
+@pytest.mark.parametrize("pattern", [All(), Causal()])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sums_over_many_tokens_fit_half_precision(pattern, dtype):
+    attention, tokens, grid = linear_attention(pattern), torch.randn(1, 4096, 21), Grid(64, 64)
+    expected = attention(tokens, grid) - attention.projection.bias
+    with torch.autocast("cpu", dtype):
+        found = attention(tokens, grid).float() - attention.projection.bias
+    torch.testing.assert_close(found, expected, atol=0.03 * expected.abs().max().item(), rtol=0)
+    if isinstance(pattern, Causal):
+        step_by_step = RecurrentAttention(linear_attention(pattern).to(dtype))
+        state = step_by_step.start(tokens.to(dtype))
+        assert {tensor.dtype for tensor in state} == {torch.float32}
+        assert step_by_step.step(state, tokens[:, 0].to(dtype))[1].dtype == dtype
+
+
 def test_the_rnns_state_does_not_grow():
     rnn = RecurrentAttention(linear_attention(Causal()))
     tokens = torch.randn(2, 77, 21)

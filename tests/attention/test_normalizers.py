@@ -92,6 +92,15 @@ def test_weights_of_a_distribution_sum_to_one_over_the_visible_keys(cls):
     torch.testing.assert_close(sums, mask.any(-1).float().expand_as(sums))
 
 
+@pytest.mark.parametrize("cls", [Softmax, Sparsemax, Proportional])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_sums_to_one_over_a_thousand_keys(cls, dtype):
+    scores = 0.01 * torch.randn(1, 2, 3, 1024)
+    weights = cls()((scores.exp() if cls.is_proportional else scores).to(dtype))
+    assert weights.dtype == dtype
+    torch.testing.assert_close(weights.float().sum(-1), torch.ones(1, 2, 3), atol=5e-3, rtol=0)
+
+
 @pytest.mark.parametrize("cls", [Softmax, Sparsemax])
 def test_moving_all_scores_alike_changes_nothing(cls):
     scores, mask = masked_example(cls)

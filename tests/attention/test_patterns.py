@@ -54,6 +54,8 @@ def test_combined_patterns_are_tiled_where_that_holds_all_they_see():
     assert (narrow & Causal()).tiling(grid) == narrow.tiling(grid)
     assert (narrow | Causal()).tiling(grid) is None
     assert (narrow & GraphEdges(930, [])).tiling(grid) is None
+    assert (narrow & (GraphEdges(930, []) | wide)).tiling(grid) is None
+    assert ((narrow & Causal()) & wide).tiling(grid) == narrow.tiling(grid)
 
 
 def test_a_pattern_must_say_who_may_look():

@@ -1,8 +1,25 @@
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
 
-from vitlab.attention import Grid, NoPosition, Normalizer, Pattern, Position, Score, SelfAttention
+from vitlab.attention import (
+    ALiBi2D,
+    Grid,
+    KernelFeatures,
+    NoPosition,
+    Normalizer,
+    Pattern,
+    Position,
+    Proportional,
+    Score,
+    SelfAttention,
+    Sparsemax,
+    Window1D,
+    Window2D,
+)
 
 DIM, HEADS, GRID = 35, 5, Grid(3, 4, 1)  # heads of 7, 13 tokens
 
@@ -146,6 +163,42 @@ def test_dropout_acts_in_training_alone(plain):
 def test_weights_are_without_dropout_even_in_training():
     attention, tokens = SelfAttention(DIM, HEADS, dropout=0.5).train(), tokens_of()
     torch.testing.assert_close(attention.weights(tokens, GRID).sum(-1), torch.ones(2, HEADS, GRID.num_tokens))
+
+
+def test_a_part_that_is_replaced_takes_effect():
+    grid = Grid(20, 20)
+    attention, tokens = SelfAttention(DIM, HEADS, pattern=Window2D(3)), torch.randn(1, 400, DIM)
+    attention(tokens, grid)
+    attention.pattern = Window2D(7)
+    again = SelfAttention(DIM, HEADS, pattern=Window2D(7))
+    again.load_state_dict(attention.state_dict())
+    assert torch.equal(attention(tokens, grid), again(tokens, grid))
+    attention.position = ALiBi2D(HEADS, DIM // HEADS)
+    again.position = attention.position
+    again._force_plain = True
+    torch.testing.assert_close(attention(tokens, grid), again(tokens, grid), atol=1e-5, rtol=1e-5)
+
+
+def test_a_layout_made_in_inference_mode_serves_training():
+    attention, tokens = SelfAttention(DIM, HEADS, pattern=Window2D(3), normalizer=Sparsemax()), torch.randn(1, 400, DIM)
+    with torch.inference_mode():
+        attention(tokens, Grid(20, 20))
+    attention(tokens, Grid(20, 20)).sum().backward()
+    assert attention.qkv.weight.grad.abs().sum() > 0
+
+
+def test_layouts_are_no_part_of_a_copy_or_a_file_and_hold_no_offsets_that_nobody_asks_for():
+    attention = SelfAttention(DIM, HEADS, pattern=Window1D(3))
+    attention(torch.randn(1, 400, DIM), Grid(20, 20))
+    ((_, _, layout),) = attention._layouts.values()
+    assert layout.offsets is None
+    assert copy.deepcopy(attention)._layouts == {}
+    assert len(pickle.dumps(attention)) < 1.5 * sum(4 * p.numel() for p in attention.parameters()) + 10_000
+
+
+def test_dropout_of_weights_that_are_never_formed_is_refused():
+    with pytest.raises(ValueError, match=r"dropout 0.1 drops single weights, and Proportional never forms them; use"):
+        SelfAttention(DIM, HEADS, score=KernelFeatures(), normalizer=Proportional(), dropout=0.1)
 
 
 def test_bad_arguments_are_refused_with_what_is_allowed():

@@ -69,7 +69,25 @@ def test_gradients_come_back_through_every_copy():
 def test_tiles_are_used_only_where_they_save_work():
     tiling = Tiling((8, 8), (3, 3))
     assert not tiling.saves_work(Grid(14, 14))
-    assert tiling.saves_work(Grid(20, 20))
+    assert tiling.saves_work(Grid(24, 24))
+
+
+@pytest.mark.parametrize("grid", [Grid(1, 400), Grid(3, 100), Grid(20, 20), Grid(17, 40)])
+@pytest.mark.parametrize("tiling", [Tiling((8, 8), (3, 3)), Tiling((8, 8), (1, 1), 4), Tiling((14, 14))])
+def test_tiles_that_save_work_hold_at_most_half_of_all_pairs(grid, tiling):
+    fitted = tiling.fitted(grid)
+    numbers = torch.arange(float(grid.num_patches))[:, None]
+    queries, keys = (cut(numbers, grid, fitted, with_halo=halo, fill=-1) for halo in (False, True))
+    pairs = queries.shape[0] * queries.shape[1] * keys.shape[1]
+    assert fitted.saves_work(grid) == (2 * pairs <= grid.num_patches**2)
+    for own, around in zip(queries[..., 0].tolist(), keys[..., 0].tolist(), strict=True):
+        for number in (int(number) for number in own if number >= 0):
+            row, column = divmod(number, grid.width)
+            reach = [halo * tiling.dilation for halo in tiling.halo]
+            near = range(-reach[0], reach[0] + 1, tiling.dilation), range(-reach[1], reach[1] + 1, tiling.dilation)
+            wanted = {(row + down, column + right) for down in near[0] for right in near[1]}
+            inside = {(r, c) for r, c in wanted if 0 <= r < grid.height and 0 <= c < grid.width}
+            assert {r * grid.width + c for r, c in inside} <= set(around), "a key is missing"
 
 
 def test_tilings_join_only_when_they_cut_alike():

@@ -11,6 +11,7 @@ from vitlab.attention import (
     BlockedWindows,
     Causal,
     Cosine,
+    GraphEdges,
     Grid,
     KernelFeatures,
     Proportional,
@@ -21,7 +22,7 @@ from vitlab.attention import (
     Window2D,
     windows,
 )
-from vitlab.inspection import capture
+from vitlab.inspection import capture, class_relevance
 from vitlab.inspection.kernel_call import KernelCall, Selection
 from vitlab.models import RNN, ClassifierHead, ResNet, TimmModel, ViT, ViTShape
 
@@ -263,3 +264,32 @@ def test_the_recorded_tensors_are_all_that_is_kept():
     (weights,) = record.weights
     assert weights.shape == (3, 5, 1, 17)
     assert weights.untyped_storage().nbytes() == math.prod(weights.shape) * 4
+
+
+def test_a_grid_given_by_name_is_understood():
+    class Named(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = SelfAttention(20, 5)
+
+        def forward(self, tokens):
+            return self.attention(tokens, grid=Grid(3, 5))
+
+    model, tokens = Named(), torch.randn(2, 15, 20)
+    with capture(model) as record:
+        model(tokens)
+    torch.testing.assert_close(record.weights[0], model.attention.weights(tokens, Grid(3, 5)))
+
+
+def test_gradients_stay_finite_where_a_token_sees_nobody():
+    graph = GraphEdges(15, [(0, 1), (2, 3)], self_loops=False)
+    model = make(attention=partial(SelfAttention, pattern=graph, position=ALiBi2D))
+    relevance, _ = class_relevance(model, images_of(), torch.tensor([0, 1, 2]))
+    assert torch.isfinite(relevance).all()
+
+
+@pytest.mark.parametrize("parts", [{}, {"normalizer": Sigmoid()}])
+def test_gradients_of_weights_that_are_dropped_are_refused(parts):
+    model = make(attention=partial(SelfAttention, dropout=0.5, **parts)).train()
+    with pytest.raises(ValueError, match="drops 50% of its weights"):
+        class_relevance(model, images_of(), torch.tensor([0, 1, 2]))

@@ -105,7 +105,9 @@ def test_intermediates_come_with_mixed_sizes_too():
 
 def test_images_of_one_size_in_a_list_are_a_batch():
     images = images_of([(8, 12)] * 3)
-    torch.testing.assert_close(make()(images), make()(torch.stack(images)), atol=1e-6, rtol=1e-6)
+    for options in ({}, {"attention": partial(SelfAttention, position=RelativeBias2D)}):  # nothing is padded
+        model = make(**options)
+        torch.testing.assert_close(model(images), model(torch.stack(images)), atol=1e-6, rtol=1e-6)
 
 
 def test_what_depends_on_the_size_of_the_grid_is_refused():

@@ -264,4 +264,5 @@ class LearnedFactorized2D(AbsolutePosition):
 
 
 def _frequencies(count: int, temperature: float, device: torch.device | str | None) -> Tensor:
-    return temperature ** -(torch.arange(count, device=device, dtype=torch.float64) / count)
+    frequencies = temperature ** -(torch.arange(count, dtype=torch.float64) / count)
+    return frequencies.to(device)

@@ -156,7 +156,7 @@ class ContinuousDynamics(AbsolutePosition):
 
     def _paths(self, length: int) -> Tensor:
         step = self.time_step / self.steps_per_patch
-        place, time = self.start, 0.0
+        place, time = self.start.float(), 0.0
         path = [place]
         for index in range(1, (length - 1) * self.steps_per_patch + 1):
             at_start = self._velocity(place, time)
@@ -170,5 +170,6 @@ class ContinuousDynamics(AbsolutePosition):
         return torch.cat(path, dim=1)  # (2, length, dim)
 
     def _velocity(self, place: Tensor, time: float) -> Tensor:
-        hidden = (place @ self.expand + time * self.expand_time + self.expand_bias).tanh()  # (2, 1, hidden_dim)
-        return hidden @ self.contract + self.contract_bias
+        expand, expand_time, expand_bias = self.expand.float(), self.expand_time.float(), self.expand_bias.float()
+        hidden = (place @ expand + time * expand_time + expand_bias).tanh()  # (2, 1, hidden_dim)
+        return hidden @ self.contract.float() + self.contract_bias.float()

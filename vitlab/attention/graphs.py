@@ -58,7 +58,7 @@ class GraphEdges(Pattern):
         if adjacency.ndim != 2 or adjacency.shape[0] != adjacency.shape[1]:
             raise ValueError(f"an adjacency matrix is square, got {tuple(adjacency.shape)}; see graph_mask for batches")
         pattern = cls(len(adjacency), [], self_loops=False)
-        pattern.adjacency = adjacency.bool()
+        pattern.adjacency = adjacency.bool().clone()
         return pattern
 
     def mask(self, grid: Grid, device: torch.device | str | None = None) -> Tensor:

@@ -4,6 +4,7 @@ sum_j phi(q_i).phi(k_j) v_j = phi(q_i) (sum_j phi(k_j) v_j^T): the sum is made o
 token as an RNN's state does. Katharopoulos et al., arXiv 2006.16236, sections 3.2 and 3.4.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -33,10 +34,11 @@ def empty_state(batch: int, num_heads: int, num_features: int, head_dim: int, li
         num_heads: Heads of the attention.
         num_features: Features of a key.
         head_dim: Width of a value.
-        like: A tensor of the wanted type and device.
+        like: A tensor of the tokens' type and device; the sums are float32 at least.
     """
-    sums = like.new_zeros(batch, num_heads, num_features, head_dim)
-    return LinearState(sums, like.new_zeros(batch, num_heads, num_features))
+    dtype = _wide(like.dtype)
+    sums = like.new_zeros(batch, num_heads, num_features, head_dim, dtype=dtype)
+    return LinearState(sums, like.new_zeros(batch, num_heads, num_features, dtype=dtype))
 
 
 def linear_step(state: LinearState, query: Tensor, key: Tensor, value: Tensor) -> tuple[LinearState, Tensor]:
@@ -53,9 +55,13 @@ def linear_step(state: LinearState, query: Tensor, key: Tensor, value: Tensor) -
 
     Source: Katharopoulos et al., arXiv 2006.16236, equations 16 to 20.
     """
-    state = LinearState(state.sums + key.unsqueeze(-1) * value.unsqueeze(-2), state.norm + key)
-    gathered = (query.unsqueeze(-2) @ state.sums).squeeze(-2)  # (batch, heads, head_dim)
-    return state, gathered / _not_zero((query * state.norm).sum(dim=-1, keepdim=True))
+    dtype = value.dtype
+    with _without_autocast(value):
+        query, key, value = (tensor.to(state.norm.dtype) for tensor in (query, key, value))
+        state = LinearState(state.sums + key.unsqueeze(-1) * value.unsqueeze(-2), state.norm + key)
+        gathered = (query.unsqueeze(-2) @ state.sums).squeeze(-2)  # (batch, heads, head_dim)
+        gathered = gathered / _not_zero((query * state.norm).sum(dim=-1, keepdim=True))
+    return state, gathered.to(dtype)
 
 
 def gather_linearly(queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -71,9 +77,12 @@ def gather_linearly(queries: Tensor, keys: Tensor, values: Tensor, visible: Tens
 
     Source: Katharopoulos et al., arXiv 2006.16236, equation 5.
     """
-    keys = _without_padding(keys, visible)
-    sums = keys.transpose(-2, -1) @ _with_one(values)  # (batch, heads, features, head_dim + 1)
-    return _divided(queries @ sums)
+    dtype = values.dtype
+    with _without_autocast(values):
+        queries, keys, values = (tensor.to(_wide(dtype)) for tensor in (queries, keys, values))
+        keys = _without_padding(keys, visible)
+        sums = keys.transpose(-2, -1) @ _with_one(values)  # (batch, heads, features, head_dim + 1)
+        return _divided(queries @ sums).to(dtype)
 
 
 def gather_causally(
@@ -92,7 +101,15 @@ def gather_causally(
 
     Source: Katharopoulos et al., arXiv 2006.16236, equation 8; in chunks: Hua et al., arXiv 2202.10447, section 3.3.
     """
-    keys, values = _without_padding(keys, visible), _with_one(values)
+    dtype = values.dtype
+    with _without_autocast(values):
+        queries, keys, values = (tensor.to(_wide(dtype)) for tensor in (queries, keys, values))
+        keys, values = _without_padding(keys, visible), _with_one(values)
+        return _divided(_in_chunks(queries, keys, values, num_open)).to(dtype)
+
+
+def _in_chunks(queries: Tensor, keys: Tensor, values: Tensor, num_open: int) -> Tensor:
+    """Return the causal sums, pairs within a chunk and sums across: (batch, heads, tokens, width of values)."""
     num_tokens = keys.shape[-2] - num_open
     start = keys[..., :num_open, :].transpose(-2, -1) @ values[..., :num_open, :]  # (batch, heads, features, width)
     chunks = [
@@ -106,7 +123,17 @@ def gather_causally(
     gathered = (chunk_queries @ before + within @ chunk_values).flatten(-3, -2)[..., :num_tokens, :]
     if num_open:
         gathered = torch.cat([queries[..., :num_open, :] @ start, gathered], dim=-2)
-    return _divided(gathered)
+    return gathered
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """Sums over all tokens pass float16's largest number, and bfloat16 forgets the small ones: float32 at least."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _without_autocast(tensor: Tensor) -> AbstractContextManager:
+    kind = tensor.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def _with_one(values: Tensor) -> Tensor:

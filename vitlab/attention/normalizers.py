@@ -141,6 +141,8 @@ class Sparsemax(Normalizer):
             # Far below the rest, so that hidden keys are never supported; not -inf, which sums to NaN.
             lowest = scores.detach().amin() - 2.0
             scores = torch.where(mask, scores, lowest)
+        dtype = scores.dtype
+        scores = scores.to(torch.promote_types(dtype, torch.float32))  # sums in 8 bits would miss 1 by percents
         # The threshold does not change when all scores move alike; the best at 0 keeps the sums small and exact.
         scores = scores - scores.detach().amax(dim=-1, keepdim=True)
         ordered = scores.sort(dim=-1, descending=True).values
@@ -148,7 +150,7 @@ class Sparsemax(Normalizer):
         ranks = torch.arange(1, scores.shape[-1] + 1, device=scores.device)
         support = (ordered * ranks > sums).sum(dim=-1, keepdim=True)  # how many keys get more than 0
         threshold = sums.gather(-1, support - 1) / support
-        weights = (scores - threshold).relu()
+        weights = (scores - threshold).relu().to(dtype)
         return weights if mask is None else weights.masked_fill(~mask, 0.0)
 
 
@@ -169,7 +171,8 @@ class Proportional(Normalizer):
         if mask is not None:
             scores = scores.masked_fill(~mask, 0.0)
         # A sum of zero means that nobody is visible, or that no score is above zero: zeros, not 0 / 0.
-        return scores / scores.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).tiny)
+        total = scores.sum(dim=-1, keepdim=True, dtype=torch.promote_types(scores.dtype, torch.float32))
+        return (scores / total.clamp(min=torch.finfo(total.dtype).tiny)).to(scores.dtype)
 
 
 def _num_visible(scores: Tensor, mask: Tensor) -> Tensor:

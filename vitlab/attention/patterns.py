@@ -176,7 +176,13 @@ class Either(PlacePattern):
 
 
 def _follow_from_places(*patterns: Pattern) -> bool:
-    return all(isinstance(pattern, All | PlacePattern) for pattern in patterns)
+    for pattern in patterns:
+        if isinstance(pattern, Both | Either):
+            if not _follow_from_places(pattern.first, pattern.second):
+                return False
+        elif not isinstance(pattern, All | PlacePattern):
+            return False
+    return True
 
 
 def _may_look(pattern: Pattern, queries: Tensor, keys: Tensor, grid: Grid) -> Tensor:

@@ -6,6 +6,7 @@ kernel, which never holds the weights, and else step by step, as it does for who
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ class SelfAttention(nn.Module):
         qkv_bias: Whether queries, keys and values have a bias.
         qk_norm: Whether queries and keys are layer-normalized per head, which keeps large models stable
             (Dehghani et al., arXiv 2302.05442, section 2).
-        dropout: Share of the weights dropped in training, 0 to below 1.
+        dropout: Share of the weights dropped in training, 0 to below 1; 0 with a proportional normalizer.
 
     Shape: tokens (batch, tokens, dim) to the same.
 
@@ -74,12 +75,17 @@ class SelfAttention(nn.Module):
         self.pattern = pattern or All()
         self.position = self._made(position) or NoPosition()
         self.parts.check()
+        if dropout and self.normalizer.is_proportional:
+            raise ValueError(
+                f"dropout {dropout} drops single weights, and {type(self.normalizer).__name__} never forms them; use "
+                "dropout 0 here (a ViTShape has a dropout of its own, after the layer)"
+            )
 
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.query_norm = nn.LayerNorm(self.head_dim, eps=1e-6) if qk_norm else nn.Identity()
         self.key_norm = nn.LayerNorm(self.head_dim, eps=1e-6) if qk_norm else nn.Identity()
         self.projection = nn.Linear(dim, dim)
-        self._layouts: dict[tuple[Grid, torch.device], TileLayout | None] = {}
+        self._layouts: dict[tuple[Grid, torch.device], tuple[Pattern, Position, TileLayout | None]] = {}
         self._force_plain = False  # tests set it, to compare the ways of computing
 
     @property
@@ -182,8 +188,7 @@ class SelfAttention(nn.Module):
         if mask is not None and not _is_padding(mask):
             return None
         visible = None if mask is None else mask[:, 0, 0]  # (batch, tokens)
-        dropout = self.dropout if self.training else 0.0
-        features = self.score.features(queries, keys) if self.normalizer.is_proportional and not dropout else None
+        features = self.score.features(queries, keys) if self.normalizer.is_proportional else None
         if features is not None and isinstance(self.pattern, All):
             return gather_linearly(*features, values, visible)
         if features is not None and isinstance(self.pattern, Causal):
@@ -191,19 +196,27 @@ class SelfAttention(nn.Module):
         layout = self._layout(grid, queries.device)
         if layout is None:
             return None
-        return gather_in_tiles(queries, keys, values, self.parts, layout, visible, dropout)
+        return gather_in_tiles(
+            queries, keys, values, self.parts, layout, visible, self.dropout if self.training else 0.0
+        )
 
     def _layout(self, grid: Grid, device: torch.device) -> TileLayout | None:
         """Return the tiles of the pattern on this grid, made once; None where it has none that help."""
-        if (grid, device) not in self._layouts:
-            tiling = self.pattern.tiling(grid)
-            if self.position.adds_to_scores and not isinstance(self.position, RelativePosition):
-                tiling = None  # what it adds is known for all pairs only
-            layout = None if tiling is None else lay_tiles(self.pattern, tiling, grid, device)
-            if len(self._layouts) >= _MAX_LAYOUTS:  # images of many sizes must not fill the memory
-                self._layouts.clear()
-            self._layouts[grid, device] = layout
-        return self._layouts[grid, device]
+        made_for = self._layouts.get((grid, device))
+        if made_for is not None and made_for[0] is self.pattern and made_for[1] is self.position:
+            return made_for[2]
+        tiling = self.pattern.tiling(grid)
+        if self.position.adds_to_scores and not isinstance(self.position, RelativePosition):
+            tiling = None  # what it adds is known for all pairs only
+        layout = None if tiling is None else lay_tiles(self.pattern, self.position, tiling, grid, device)
+        if len(self._layouts) >= _MAX_LAYOUTS:  # images of many sizes must not fill the memory
+            self._layouts.clear()
+        self._layouts[grid, device] = (self.pattern, self.position, layout)
+        return layout
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the layouts out of copies and files: they follow from the parts, and lie on one device."""
+        return {**self.__dict__, "_layouts": {}}
 
 
 def _is_padding(mask: Tensor) -> bool:

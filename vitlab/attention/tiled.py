@@ -15,7 +15,7 @@ from vitlab.attention.combinations import Parts
 from vitlab.attention.gathering import gather
 from vitlab.attention.grid import Grid
 from vitlab.attention.patterns import PlacePattern
-from vitlab.attention.positions import RelativePosition
+from vitlab.attention.positions import Position, RelativePosition
 from vitlab.attention.tiling import Tiling, cut, uncut
 
 _NOWHERE = -1.0  # the place of what a tile holds beyond the grid
@@ -29,20 +29,25 @@ class TileLayout:
         grid: The tokens' layout.
         tiling: How it is cut.
         mask: True where a query may look at a key of its tile, (tiles, queries, keys).
-        offsets: Rows and columns from query to key, (queries, keys, 2), or (tiles, queries, keys, 2) of a sequence.
+        offsets: Rows and columns from query to key, (queries, keys, 2), or (tiles, queries, keys, 2) of a sequence;
+            None where no position asks for them.
     """
 
     grid: Grid
     tiling: Tiling
     mask: Tensor
-    offsets: Tensor
+    offsets: Tensor | None
 
 
-def lay_tiles(pattern: PlacePattern, tiling: Tiling, grid: Grid, device: torch.device | str | None) -> TileLayout:
+@torch.inference_mode(False)  # it outlives the step that asked for it, and a later one may train
+def lay_tiles(
+    pattern: PlacePattern, position: Position, tiling: Tiling, grid: Grid, device: torch.device | str | None
+) -> TileLayout:
     """Return the layout of a pattern's tiles.
 
     Args:
         pattern: Who may look at whom.
+        position: Where tokens sit.
         tiling: What pattern.tiling(grid) gave.
         grid: The tokens' layout.
         device: Where to make it.
@@ -53,6 +58,8 @@ def lay_tiles(pattern: PlacePattern, tiling: Tiling, grid: Grid, device: torch.d
     mask = pattern.may_look(queries[:, :, None], keys[:, None], grid) & (keys[..., 0] >= 0)[:, None]
     # Queries beyond the grid are thrown away, but must not divide by nothing on the way.
     mask |= (queries[..., 0] < 0)[:, :, None]
+    if not isinstance(position, RelativePosition):
+        return TileLayout(grid, tiling, mask, None)
     offsets = keys[:, None] - queries[:, :, None] if tiling.is_sequence else _offsets_in_a_tile(tiling, device)
     limit = torch.tensor([grid.height - 1, grid.width - 1], device=device)
     return TileLayout(grid, tiling, mask, offsets.clamp(-limit, limit))  # farther ones are hidden, and in no table

@@ -42,9 +42,19 @@ class Tiling:
         """Keys in a tile with its halo: what each of its queries is scored against."""
         return (self.tile[0] + 2 * self.halo[0]) * (self.tile[1] + 2 * self.halo[1])
 
+    def fitted(self, grid: Grid) -> "Tiling":
+        """Return the same with no larger tile and halo than the grid: what lies beyond it would be work for nothing."""
+        sizes = _separated_size(grid, self)
+        axes = zip(self.tile, self.halo, self.lead, sizes, strict=True)
+        # One tile that holds all rows needs no halo; without lead, or the first tile would lack some.
+        fits = [(size, 0) if lead == 0 and size <= tile else (tile, min(halo, size)) for tile, halo, lead, size in axes]
+        return replace(self, tile=(fits[0][0], fits[1][0]), halo=(fits[0][1], fits[1][1]))
+
     def saves_work(self, grid: Grid) -> bool:
         """Whether tiles hold clearly fewer pairs than the whole grid, so that cutting and copying pay."""
-        return 2 * self.keys_per_query <= grid.num_patches
+        rows, columns = _counts(grid, self)
+        num_queries = self.dilation**2 * rows * columns * self.tile[0] * self.tile[1]
+        return 2 * num_queries * self.keys_per_query <= grid.num_patches**2
 
     def joined_with(self, other: "Tiling") -> "Tiling | None":
         """Return a tiling that holds what this and another hold, or None where they cut differently."""
@@ -73,7 +83,7 @@ def cut(patches: Tensor, grid: Grid, tiling: Tiling, with_halo: bool = False, fi
         size, before = image.shape[-3 + axis], tiling.lead[axis] + overlaps[axis] // 2
         whole = (counts[axis] + -(-overlaps[axis] // tiling.tile[axis])) * tiling.tile[axis]
         padding += [before, whole - before - size]
-    image = F.pad(image, padding, value=fill)
+    image = _padded(image, padding, fill)
     blocks = image.unflatten(-2, (-1, tiling.tile[1])).unflatten(-4, (-1, tiling.tile[0]))
     blocks = blocks.transpose(-4, -3)  # (..., dilation^2, tile rows, tile columns, rows, columns, width)
     blocks = _join_neighbors(blocks, counts[0], overlaps[0], tile_axis=-5, axis=-3)
@@ -102,10 +112,14 @@ def _separate(patches: Tensor, grid: Grid, tiling: Tiling, fill: float) -> Tenso
     """Lay patches out as an image, or as several where dilation interleaves several that never meet."""
     (rows, columns), dilation = tiling.size(grid), tiling.dilation
     image = patches.unflatten(-2, (rows, columns))
-    image = F.pad(image, (0, 0, 0, -columns % dilation, 0, -rows % dilation), value=fill)
+    image = _padded(image, [0, 0, 0, -columns % dilation, 0, -rows % dilation], fill)
     image = image.unflatten(-2, (-1, dilation)).unflatten(-4, (-1, dilation))
     image = image.movedim(-2, -5).movedim(-3, -5)  # (..., row offset, column offset, rows, columns, width)
     return image.flatten(-5, -4)
+
+
+def _padded(image: Tensor, padding: list[int], fill: float) -> Tensor:
+    return F.pad(image, padding, value=fill) if any(padding) else image  # pad copies even where it adds nothing
 
 
 def _separated_size(grid: Grid, tiling: Tiling) -> tuple[int, int]:

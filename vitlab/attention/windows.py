@@ -48,7 +48,7 @@ class Window1D(PlacePattern):
 
     def tiling(self, grid: Grid) -> Tiling | None:
         """Return pieces of the row of patches, with half a window on each side."""
-        tiling = Tiling((1, max(TILE_1D, self.size // 2)), (0, self.size // 2), is_sequence=True)
+        tiling = Tiling((1, max(TILE_1D, self.size // 2)), (0, self.size // 2), is_sequence=True).fitted(grid)
         return tiling if tiling.saves_work(grid) else None
 
 
@@ -86,7 +86,7 @@ class Window2D(PlacePattern):
     def tiling(self, grid: Grid) -> Tiling | None:
         """Return squares of patches with half a window around them."""
         half = self.size // 2
-        tiling = Tiling((TILE_2D, TILE_2D), (half, half), self.dilation)
+        tiling = Tiling((TILE_2D, TILE_2D), (half, half), self.dilation).fitted(grid)
         return tiling if tiling.saves_work(grid) else None
 
 
@@ -124,7 +124,7 @@ class BlockedWindows(PlacePattern):
     def tiling(self, grid: Grid) -> Tiling | None:
         """Return the blocks themselves."""
         lead = -self.shift % self.size
-        tiling = Tiling((self.size, self.size), lead=(lead, lead))
+        tiling = Tiling((self.size, self.size), lead=(lead, lead)).fitted(grid)
         return tiling if tiling.saves_work(grid) else None
 
 

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from vitlab.attention import Grid, SelfAttention
-from vitlab.inspection.kernel_call import KernelCall, Selection, check_outputs
+from vitlab.inspection.kernel_call import KernelCall, Selection, check_outputs, refuse_dropout
 
 _SOFTMAXES = (F.softmax, torch.softmax, Tensor.softmax)
 _INSIDE_A_LAYER = (nn.Softmax, nn.Dropout, nn.Identity)  # what may stand between an attention layer and its softmax
@@ -150,7 +150,7 @@ class _Watcher(TorchFunctionMode):
 
     def hooks(self, name: str, module: nn.Module, keep_output: bool) -> Iterator[RemovableHandle]:
         """Put on a module what keeps track of it."""
-        yield module.register_forward_pre_hook(lambda module, args: self._enter(name, module, args))
+        yield module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True)
         if isinstance(module, SelfAttention):
             yield module.register_forward_hook(partial(self._leave_ours, name), with_kwargs=True)
         if keep_output:
@@ -181,14 +181,14 @@ class _Watcher(TorchFunctionMode):
         if missing:
             raise ValueError(f"the model has no attention layer {missing[0]}; use 0 to {self.most_seen - 1}")
 
-    def _enter(self, name: str, module: nn.Module, args: tuple) -> None:
+    def _enter(self, name: str, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         if module is self.model:
             self.running.clear()  # a run that failed half-way may have left something
             self.seen = 0
             images = args[0] if args else None
             self.image_size = tuple(images.shape[-2:]) if isinstance(images, Tensor) and images.ndim == 4 else None
         if isinstance(module, SelfAttention):
-            self.ours_is_known, self.grid = False, args[1]
+            self.ours_is_known, self.grid = False, kwargs["grid"] if "grid" in kwargs else args[1]
         self.running.append((name, module))
 
     def _leave(self) -> None:
@@ -206,6 +206,7 @@ class _Watcher(TorchFunctionMode):
         place = None if self.ours_is_known else self._next_place()
         if place is None:
             return None
+        refuse_dropout(module.dropout if module.training else 0.0, name)
         weights = module.weights(*args, **kwargs)
         again = module.gather_by(weights, *args, **kwargs)
         if self.differentiable:
@@ -225,7 +226,7 @@ class _Watcher(TorchFunctionMode):
         if place is None:
             return output
         if self.differentiable:
-            weights = _followed(call.differentiable_weights())
+            weights = _followed(call.differentiable_weights(name))
             self._add(place, name, weights.shape, weights)
             return weights @ call.values
         self.selection.check(*call.queries.shape[1:3], name)

@@ -114,11 +114,7 @@ class KernelCall:
         Raises:
             ValueError: Weights times values are not the output.
         """
-        if self.dropout:
-            raise ValueError(
-                f"layer {layer} drops {self.dropout:.0%} of its weights at random, so no weights give its output; call "
-                "model.eval() before the capture"
-            )
+        refuse_dropout(self.dropout, layer)
         queries, expected = selection.of_rows(self.queries), selection.of_rows(output)
         keys, values = selection.of_heads(self.keys), selection.of_heads(self.values)
         mask = self._chosen_mask(selection)
@@ -139,19 +135,22 @@ class KernelCall:
             kept[piece] = weights
         return kept
 
-    def differentiable_weights(self) -> Tensor:
+    def differentiable_weights(self, layer: str) -> Tensor:
         """Return all weights as part of the graph that autograd follows, (batch, heads, queries, keys)."""
+        refuse_dropout(self.dropout, layer)
         mask = self._chosen_mask(Selection())
         return self._softmax(self.queries, self.keys, mask)
 
     def _softmax(self, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
         scores = (queries * self.scale) @ keys.transpose(-2, -1)
-        if mask is not None and mask.dtype == torch.bool:
-            scores = scores.masked_fill(~mask, -torch.inf)
-        elif mask is not None:
+        if mask is None:
+            return scores.softmax(dim=-1)
+        hidden = ~mask if mask.dtype == torch.bool else mask == -torch.inf
+        if mask.dtype != torch.bool:
             scores = scores + mask
-        weights = scores.softmax(dim=-1)
-        return weights if mask is None else weights.nan_to_num(0.0)  # a row with nobody to look at gathers zeros
+        # A row with nobody to look at gathers zeros, and its gradient is no NaN: see vitlab.attention.Softmax.
+        scores = scores.masked_fill(hidden, torch.finfo(scores.dtype).min)
+        return scores.softmax(dim=-1).masked_fill(hidden, 0.0)
 
     def _chosen_mask(self, selection: Selection) -> Tensor | None:
         if self.mask is None:
@@ -162,6 +161,23 @@ class KernelCall:
         if selection.queries is not None and mask.shape[2] > 1:
             mask = mask[:, :, list(selection.queries)]
         return mask
+
+
+def refuse_dropout(dropout: float, layer: str) -> None:
+    """Refuse a layer that drops weights.
+
+    Args:
+        dropout: The share that it drops.
+        layer: The layer's name, for the error.
+
+    Raises:
+        ValueError: It drops some.
+    """
+    if dropout:
+        raise ValueError(
+            f"layer {layer} drops {dropout:.0%} of its weights at random, so no weights give its output; call "
+            "model.eval() before the capture"
+        )
 
 
 def check_outputs(found: Tensor, expected: Tensor, layer: str) -> None:

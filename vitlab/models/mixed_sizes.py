@@ -16,7 +16,7 @@ from vitlab.attention import Grid
 
 def embed_mixed_sizes(
     images: Sequence[Tensor], embed: Callable[[Tensor], tuple[Tensor, Grid]]
-) -> tuple[Tensor, Grid, Tensor]:
+) -> tuple[Tensor, Grid, Tensor | None]:
     """Return the tokens of images of different sizes as one batch.
 
     Args:
@@ -25,7 +25,7 @@ def embed_mixed_sizes(
 
     Returns:
         Tokens (batch, tokens, dim) on the smallest grid that holds every image's, that grid, and which of the tokens
-        are no padding, (batch, tokens) of bool.
+        are no padding, (batch, tokens) of bool, or None where all images are of one size.
 
     Raises:
         ValueError: There are no images, or one is not (channels, height, width).
@@ -41,6 +41,8 @@ def embed_mixed_sizes(
     members: dict[tuple[int, ...], list[int]] = {}
     for index, image in enumerate(images):
         members.setdefault(tuple(image.shape), []).append(index)
+    if len(members) == 1:
+        return *embed(torch.stack(list(images))), None
     embedded = [embed(torch.stack([images[index] for index in group])) for group in members.values()]
     grids = [grid for _, grid in embedded]
     canvas = replace(grids[0], height=max(grid.height for grid in grids), width=max(grid.width for grid in grids))

@@ -48,8 +48,10 @@ def bench_attention(
     Raises:
         ValueError: No grids or no rounds.
     """
-    if rounds < 1 or not sides:
-        raise ValueError(f"bench_attention needs one round and one grid at least, got {rounds} and {list(sides)}")
+    if rounds < 1 or not sides or list(sides) != sorted(set(sides)):
+        raise ValueError(
+            f"bench_attention needs one round at least and ascending grid sides, got {rounds} and {list(sides)}"
+        )
     threads_before = torch.get_num_threads()
     torch.set_num_threads(num_threads or threads_before)
     try:

@@ -74,7 +74,11 @@ def test_the_configs_that_a_command_names_exist(path):
         assert (CONFIGS.parent / named).is_file(), named
 
 
-@pytest.mark.parametrize("path", SWEEPS, ids=name)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] * (path.stem == "imagenet")) for path in SWEEPS],
+    ids=map(name, SWEEPS),
+)
 def test_every_arm_of_a_sweep_runs_a_step(path, tmp_path):
     plan = read_sweep(path)
     count = int(re.search(r"(\d+) trials", path.read_text())[1])
@@ -162,6 +166,7 @@ def test_the_command_of_a_model_for_masks_or_sequences_gives_a_model_that_has_le
     assert all(metrics[name] > bar for name, bar in bars.items()), metrics
 
 
+@pytest.mark.slow
 def test_imagenet_runs_data_parallel_on_a_folder_in_its_layout(tmp_path):
     """Two processes, as a trial of a sweep: the record is written once and counts each test image once."""
     folder = make_folder(tmp_path / "imagenet", ["train", "val"], image_size=32, count=7)

@@ -160,7 +160,7 @@ def wait_for_records(folder, count, process):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(write_sweep, tmp_path, workers):
     config, folder = write_sweep(("amount: 3", "amount: 100")), tmp_path / "out"
     process = start(config, folder, "--workers", workers, "--threads", "1")
@@ -181,6 +181,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(write_sweep, tmp_path
     assert kept.items() <= finished.items()
 
 
+@pytest.mark.slow
 def test_a_trial_that_kills_its_worker_again_and_again_is_recorded_as_failed(small, tmp_path, monkeypatch):
     (tmp_path / "suicide.py").write_text(
         "import os, signal, torch\n"

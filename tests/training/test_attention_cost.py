@@ -81,3 +81,5 @@ def test_pixel_tokens_are_timed_beside_patches(monkeypatch):
 def test_no_rounds_are_refused():
     with pytest.raises(ValueError, match="one round at least and ascending grid sides, got 0"):
         bench_attention(rounds=0)
+    with pytest.raises(ValueError, match=r"ascending grid sides, got 1 and \[32, 32\]"):
+        bench_attention(sides=(32, 32), rounds=1)

@@ -2,13 +2,18 @@
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import yaml
 
 from vitlab.cli import main
+from vitlab.sweep.claims import claimed_trials
+from vitlab.sweep.store import record_ids
 
 
 def vitlab(*arguments, **options):
@@ -16,6 +21,7 @@ def vitlab(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, **options)
 
 
+DIGITS = str(Path(__file__).parent.parent / "configs" / "sweeps" / "digits.yaml")
 SWEEP = {
     "task": "digits-tiny",
     "settings": {
@@ -45,9 +51,15 @@ def swept(tmp_path_factory):
     return folder
 
 
+COMMANDS = (
+    *("fit", "validate", "test", "predict", "sweep", "status", "cancel", "merge", "verify", "report", "inspect"),
+    "bench",
+)
+
+
 def test_help_names_every_command():
     text = vitlab("--help").stdout
-    for command in ("fit", "validate", "test", "predict", "sweep", "status", "report", "inspect", "bench"):
+    for command in COMMANDS:
         assert f"\n    {command} " in text or f"\n  {command} " in text
 
 
@@ -65,6 +77,15 @@ def test_wrong_usage_exits_with_two(arguments):
         (["status", "nowhere"], "nowhere is not a sweep folder"),
         (["report", "nowhere"], "nowhere is not a sweep folder"),
         (["fit", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["cancel", "nowhere"], "nowhere is not a sweep folder"),
+        (["verify", "nowhere"], "nowhere is not a sweep folder"),
+        (["merge", "nowhere", "nowhere2", "--out", "out"], "nowhere is not a sweep folder"),
+        (["sweep", DIGITS, "--out", "out", "--partition", "gpu"], "--partition goes with --launcher slurm"),
+        (["sweep", DIGITS, "--out", "out", "--launcher", "slurm", "--shard", "1/2"], "--shard is for schedulers other"),
+        (["sweep", DIGITS, "--out", "out", "--workers", "0"], "--workers is 0; give 1 or more"),
+        (["sweep", DIGITS, "--out", "out", "--save-every", "0"], "--save-every is 0.0"),
+        (["sweep", DIGITS, "--out", "out", "--patience", "0"], "--patience is 0.0; give seconds above 0"),
+        (["sweep", DIGITS, "--out", "out", "--shard", "3/2"], "--shard is 3/2; give i/n with i from 1 to n"),
     ],
 )
 def test_bad_input_is_one_line_and_exits_with_two(arguments, words, tmp_path):
@@ -97,6 +118,56 @@ def test_the_report_has_all_its_parts_and_says_the_same_twice(swept):
     summary = json.loads((swept / "out" / "report" / "summary.json").read_text())
     assert summary["counts"]["done"] == 24
     assert summary["complete"] is True
+
+
+def test_verify_finds_nothing_wrong_and_names_what_was_changed_by_hand(swept, tmp_path):
+    fine = vitlab("verify", swept / "out")
+    assert fine.returncode == 0, fine.stdout
+    assert "0 errors, 0 warnings, 0 notes" in fine.stdout
+    shutil.copytree(swept / "out", tmp_path / "copy")
+    victim = sorted((tmp_path / "copy" / "trials").glob("*.json"))[5]
+    victim.write_text(victim.read_text().replace('"accuracy": 0.', '"accuracy": 0.9', 1))
+    changed = vitlab("verify", tmp_path / "copy")
+    assert changed.returncode == 1
+    assert f"error: trials/{victim.name}: " in changed.stdout
+    for command in (["status"], ["report"], ["sweep", swept / "sweep.yaml", "--out"]):
+        refused = vitlab(*command, tmp_path / "copy")
+        assert refused.returncode == 2
+        assert victim.name in refused.stderr
+
+
+def test_merging_a_folder_with_a_copy_of_itself_gives_the_same_report(swept, tmp_path):
+    shutil.copytree(swept / "out", tmp_path / "copy")
+    merged = vitlab("merge", swept / "out", tmp_path / "copy", "--out", tmp_path / "merged")
+    assert "24 done, 0 failed, 0 missing" in merged.stdout, merged.stderr
+    vitlab("report", tmp_path / "merged")
+    vitlab("report", swept / "out")
+    tables = [folder / "report" / "curves.csv" for folder in (tmp_path / "merged", swept / "out")]
+    assert tables[0].read_bytes() == tables[1].read_bytes()
+
+
+def test_a_finished_sweep_has_nobody_to_cancel(swept):
+    cancelled = vitlab("cancel", swept / "out")
+    assert cancelled.returncode == 0
+    assert "0 launchers and shards asked to stop, 0 cluster jobs cancelled" in cancelled.stdout
+
+
+def test_cancel_stops_a_launcher_which_saves_and_goes_on_later(tmp_path):
+    long = SWEEP | {"seeds": [0], "learning_rates": [0.01], "budget": {"unit": "steps", "amount": 400}}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(long, sort_keys=False))
+    command = [sys.executable, "-m", "vitlab.cli", "sweep", tmp_path / "sweep.yaml", "--out", tmp_path / "out"]
+    command += ["--patience", "0.9", "--threads", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as launcher:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "out" / "sweep.json").exists() or not claimed_trials(tmp_path / "out"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert "1 launchers and shards asked to stop" in vitlab("cancel", tmp_path / "out").stdout
+        errors = launcher.communicate(timeout=60)[1]
+    assert launcher.returncode == 128
+    assert "stopped by vitlab cancel; what was running is saved" in errors
+    assert claimed_trials(tmp_path / "out") == {}
+    assert [trial.name for trial in (tmp_path / "out" / "resume").iterdir()] or record_ids(tmp_path / "out")
 
 
 def test_test_data_was_read_for_the_selected_trials_only(swept):

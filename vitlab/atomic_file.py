@@ -5,6 +5,7 @@ and needs no lock.
 """
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -15,13 +16,22 @@ from typing import IO, Any
 TEMPORARY_PREFIX = ".writing-"
 
 
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # it is the disk, and not what was to be written
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
+
+
 @contextlib.contextmanager
-def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+def atomic_file(path: Path, mode: str = "w", replace: bool = True, sync: bool = True) -> Iterator[IO[Any]]:
     """Open a file for writing; it stands under its name once the block has ended well, and not at all otherwise.
 
     Args:
         path: Where the file shall stand; its folder is made if missing.
         mode: "w" for UTF-8 text without translated line ends, "wb" for bytes.
+        replace: False leaves a file that stands there already as it is; of many writers one succeeds.
+        sync: Whether the bytes must be on the disk, not only with the operating system, before the name is.
+
+    Raises:
+        FileExistsError: `replace` is False and the file exists.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,22 +41,39 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         with os.fdopen(handle, mode, **text) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide the file from colleagues on a shared disk
-        os.replace(temporary, path)
+        if replace:
+            os.replace(temporary, path)
+        else:
+            _take_name(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
-def write_json(path: Path, content: Any, indent: int | None = None) -> None:
+def _take_name(temporary: str, path: Path) -> None:
+    """Give a file its name unless another has it; a link is the one way that is atomic on NFS as well."""
+    try:
+        os.link(temporary, path)
+        os.unlink(temporary)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # empty, until the next line
+        os.replace(temporary, path)
+
+
+def write_json(path: Path, content: Any, indent: int | None = None, sync: bool = True) -> None:
     """Write a JSON file, whole or not at all.
 
     Args:
         path: Where the file shall stand.
         content: What json can hold; not NaN or infinity, which are no JSON.
         indent: Spaces per level for people who read it; None for one line.
+        sync: As for `atomic_file`.
     """
-    with atomic_file(path) as file:
+    with atomic_file(path, sync=sync) as file:
         json.dump(content, file, indent=indent, allow_nan=False)
         file.write("\n")

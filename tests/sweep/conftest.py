@@ -4,6 +4,7 @@ import textwrap
 
 import pytest
 
+from vitlab.sweep.record import blank_record
 from vitlab.sweep.sweep_file import read_sweep
 
 SWEEP = """
@@ -64,13 +65,10 @@ def make_record():
 
     def make(trial, accuracy=0.5, status="done", test=None):
         metrics = {"accuracy": accuracy, "top5_accuracy": 1.0, "nll": 1.0, "calibration_error": 0.1}
+        measured = {"steps": 3, "epochs": 3, "examples_seen": 96, "seconds": 0.5}
         return {
-            "id": trial.id,
-            "task": trial.task,
-            "model": trial.model,
-            "train_size": trial.train_size,
-            "seed": trial.seed,
-            "learning_rate": trial.learning_rate,
+            **blank_record(trial, num_threads=1),
+            **(measured if status == "done" else {}),
             "status": status,
             "val": metrics if status == "done" else None,
             "test": test,

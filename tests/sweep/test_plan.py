@@ -2,14 +2,19 @@
 
 import dataclasses
 import json
+import multiprocessing
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vitlab.sweep.plan import check_folder, load_plan, merge, write_plan
+
+IDS = ["19e230e2d4a1", "852dccb5780b"]  # of the first two trials, by the first version that had ids
+NUM_RACES = 20
 
 leaves = st.one_of(st.integers(), st.text(max_size=3), st.none())
 settings = st.recursive(
@@ -94,7 +99,69 @@ def test_a_folder_of_something_else_is_refused(plan, tmp_path):
 def test_a_folder_with_a_half_written_plan_of_a_killed_launcher_is_free(plan, tmp_path):
     (tmp_path / ".writing-sweep").write_text("{")
     (tmp_path / ".lock").touch()
+    for part in ("owners", "jobs", "logs"):
+        (tmp_path / part).mkdir()
     check_folder(tmp_path, plan)
+
+
+def write_in_a_race(barrier, refused, folder, plan):
+    for race in range(NUM_RACES):
+        check_folder(folder / str(race), plan)
+        barrier.wait()
+        try:
+            write_plan(folder / str(race), plan)
+        except ValueError:
+            refused.put((race, plan.seeds))
+        barrier.wait()
+
+
+def test_of_two_sweeps_that_start_in_an_empty_folder_at_once_one_gets_it(plan, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    barrier, refused = context.Barrier(2), context.SimpleQueue()
+    plans = [dataclasses.replace(plan, seeds=[seed]) for seed in (0, 1)]
+    writers = [context.Process(target=write_in_a_race, args=(barrier, refused, tmp_path, one)) for one in plans]
+    for process in writers:
+        process.start()
+    losers = dict(refused.get() for _ in range(NUM_RACES))
+    for process in writers:
+        process.join()
+        assert process.exitcode == 0
+    assert refused.empty()
+    assert [load_plan(tmp_path / str(race)).seeds for race in range(NUM_RACES)] == [
+        [1] if losers[race] == [0] else [0] for race in range(NUM_RACES)
+    ]
+
+
+def test_of_two_launchers_of_one_sweep_the_second_is_welcome_and_may_add(plan, tmp_path):
+    write_plan(tmp_path, plan)
+    write_plan(tmp_path, plan)
+    larger = dataclasses.replace(plan, seeds=[0, 1, 2])
+    write_plan(tmp_path, larger)
+    assert load_plan(tmp_path) == larger
+    with pytest.raises(ValueError, match="holds the sweep 'digits-tiny' with other settings"):
+        write_plan(tmp_path, plan)
+    assert load_plan(tmp_path) == larger
+
+
+def test_ids_are_what_they_have_always_been(plan):
+    """Folders of earlier versions go on only where a trial's id stays the same."""
+    assert [trial.id for trial in plan.trials[:2]] == IDS
+
+
+def test_a_large_sweep_takes_little_memory(plan):
+    many = dataclasses.replace(plan, seeds=list(range(250)))
+    tracemalloc.start()
+    ids = {trial.id for trial in many.trials}
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(ids) == 2000
+    assert peak < 2000 * len(ids)
+
+
+def test_trials_share_the_settings_they_have_in_common(plan):
+    first, second = plan.trials[:2]
+    assert first.settings != second.settings
+    assert first.settings["data"] is second.settings["data"]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +186,16 @@ def test_trials_that_need_processes_of_their_own_are_recognized(plan, trainer, m
 @pytest.mark.parametrize("content", ["", "{}", '{"schema": 1, "task": "x"}'])
 def test_a_plan_that_cannot_be_read_is_named(tmp_path, content):
     (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(ValueError, match=r"sweep\.json is not a plan"):
+        load_plan(tmp_path)
+
+
+@pytest.mark.parametrize("edit", [('"steps"', '"stops"'), (" 23\n", " 24\n"), ('"cnn"', '"cmn"')])
+def test_a_plan_whose_axes_do_not_fit_together_is_named(plan, tmp_path, edit):
+    write_plan(tmp_path, plan)
+    text = (tmp_path / "sweep.json").read_text()
+    assert edit[0] in text
+    (tmp_path / "sweep.json").write_text(text.replace(*edit, 1))
     with pytest.raises(ValueError, match=r"sweep\.json is not a plan"):
         load_plan(tmp_path)
 

@@ -1,9 +1,13 @@
 """What `vitlab status` says of a folder, also while a launcher is at work in it."""
 
+import os
+import socket
+
 import pytest
 
 from vitlab.sweep import store
-from vitlab.sweep.folder_lock import folder_lock
+from vitlab.sweep.claims import Claims
+from vitlab.sweep.owners import Owner, Watch
 from vitlab.sweep.plan import write_plan
 from vitlab.sweep.status import describe_status
 
@@ -14,16 +18,22 @@ def begun(plan, tmp_path, make_record):
     write_plan(tmp_path, plan)
     for trial, status in zip(plan.trials, ("done", "done", "failed"), strict=False):
         store.write_record(tmp_path, make_record(trial, status=status))
-    store.write_running(tmp_path, [plan.trials[3].id, plan.trials[4].id])
     return tmp_path
 
 
-def test_trials_run_only_while_a_launcher_is_at_work(begun):
+def test_trials_run_only_while_a_launcher_is_at_work_on_them(begun, plan):
     assert "2 done, 1 failed, 0 running, 13 missing of 16" in describe_status(begun)
-    assert "a launcher is not at work here" in describe_status(begun)
-    with folder_lock(begun):
+    assert "no launcher is at work here" in describe_status(begun)
+    with Owner(begun) as owner:
+        claims = Claims(owner, Watch(begun))
+        claims.claim(plan.trials[2].id)  # has failed before: counts as that
+        claims.claim(plan.trials[3].id)
+        claims.claim(plan.trials[4].id)
         assert "2 done, 1 failed, 2 running, 11 missing of 16" in describe_status(begun)
-        assert "a launcher is at work here" in describe_status(begun)
+        assert f"at work: local launcher on {socket.gethostname()}, process {os.getpid()}: 3 trials" in describe_status(
+            begun
+        )
+    assert "0 running" in describe_status(begun)
 
 
 def test_done_trials_are_shown_by_model_and_size(begun):
@@ -36,3 +46,10 @@ def test_selected_trials_without_a_test_are_counted(plan, tmp_path, make_record)
     for trial in plan.trials:
         store.write_record(tmp_path, make_record(trial, accuracy=trial.learning_rate))
     assert "8 selected trials are not tested yet" in describe_status(tmp_path)
+
+
+def test_a_record_that_cannot_be_believed_is_named(begun, plan):
+    path = store.record_path(begun, plan.trials[0].id)
+    path.write_text(path.read_text().replace('"accuracy": 0.5', '"accuracy": 0.9'))
+    with pytest.raises(ValueError, match=rf"{plan.trials[0].id}\.json is not as it was written"):
+        describe_status(begun)

@@ -13,11 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vitlab.atomic_file import TEMPORARY_PREFIX, write_json
-from vitlab.sweep.store import SCHEMA
+from vitlab.atomic_file import TEMPORARY_PREFIX, atomic_file
 
+SCHEMA = 1
 PLAN_FILE = "sweep.json"
-LOCK_FILE = ".lock"
+# What is in the folder before the plan is: logs, other launchers that have just started, and what older versions left.
+_BEFORE_THE_PLAN = {"logs", "owners", "jobs", ".lock"}
 BUDGET_UNITS = ("steps", "epochs")
 # What a sweep sets for each trial, so that a config must not.
 AXES = (
@@ -26,6 +27,7 @@ AXES = (
     "trainer.limit_train_batches",  # it would draw another subset every epoch
 )
 _ONE_DEVICE = {"trainer": {"devices": 1}}  # not all that there are: workers share the machine by trials
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Trial:
     @cached_property
     def id(self) -> str:
         """Twelve hexadecimal digits from the settings: equal settings, equal id, on every machine."""
-        text = json.dumps([self.task, self.model, self.settings], sort_keys=True, separators=(",", ":"))
+        text = _canonical([self.task, self.model, self.settings])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
@@ -102,19 +104,26 @@ class Plan:
         """All trials, small data sizes first so that a first picture is there early."""
         return list(self._trials())
 
+    def settings_of(self, model: str) -> dict[str, Any]:
+        """Return what all trials of an arm have in common."""
+        return merge(merge(_ONE_DEVICE, self.settings), self.model_settings[model])
+
     def _trials(self) -> Iterator[Trial]:
-        for train_size, model, seed in itertools.product(self.train_sizes, self.models, self.seeds):
-            unit, amount = self.budget["unit"], self.budget["amount"][str(train_size)]
-            shared = merge(merge(_ONE_DEVICE, self.settings), self.model_settings[model])
-            for learning_rate in self.learning_rates[model]:
-                axes = {
-                    "seed_everything": seed,
-                    "data": {"train_size": train_size, "seed": seed},
-                    "model": {"learning_rate": learning_rate},
-                    "trainer": _training_length(unit, amount),
-                }
-                budget = {"unit": unit, "amount": amount}
-                yield Trial(self.task, model, train_size, seed, learning_rate, budget, merge(shared, axes))
+        """Yield the trials; what those of a model and size have in common they share, so that many take little room."""
+        for train_size, model in itertools.product(self.train_sizes, self.models):
+            budget = {"unit": self.budget["unit"], "amount": self.budget["amount"][str(train_size)]}
+            axes = {
+                "seed_everything": None,
+                "data": {"train_size": train_size, "seed": None},
+                "model": {"learning_rate": None},
+                "trainer": _training_length(**budget),
+            }
+            shared = merge(self.settings_of(model), axes)
+            for seed in self.seeds:
+                settings = {**shared, "seed_everything": seed, "data": {**shared["data"], "seed": seed}}
+                for rate in self.learning_rates[model]:
+                    own = {**settings, "model": {**shared["model"], "learning_rate": rate}}
+                    yield Trial(self.task, model, train_size, seed, rate, budget, own)
 
 
 def check_folder(folder: Path, plan: Plan) -> None:
@@ -129,10 +138,13 @@ def check_folder(folder: Path, plan: Plan) -> None:
     if not (folder / PLAN_FILE).exists():
         entries = folder.iterdir() if folder.is_dir() else []
         held = {entry.name for entry in entries if not entry.name.startswith(TEMPORARY_PREFIX)}
-        if held - {"logs", LOCK_FILE}:  # these are there before the plan is
+        if held - _BEFORE_THE_PLAN:
             raise ValueError(f"{folder} is not empty and holds no sweep; choose a new folder for --out")
         return
-    before, now = load_plan(folder), {trial.id for trial in plan.trials}
+    before = load_plan(folder)
+    if before == plan:
+        return
+    now = {trial.id for trial in plan.trials}
     dropped = [trial for trial in before.trials if trial.id not in now]
     if dropped:
         first = dropped[0]
@@ -145,11 +157,28 @@ def check_folder(folder: Path, plan: Plan) -> None:
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
-    """Write the plan into its sweep folder (which `check_folder` has admitted)."""
+    """Write the plan into its sweep folder, which `check_folder` has admitted.
+
+    Of two launchers that find an empty folder at the same time, one writes its plan and the other checks against it.
+
+    Raises:
+        ValueError: Another sweep has taken the folder meanwhile.
+    """
     content = {"schema": SCHEMA, **{name: getattr(plan, name) for name in Plan.__dataclass_fields__}}
     if plan.dial is None:  # such a plan looks as it did before there were dials
         del content["dial"]
-    write_json(Path(folder) / PLAN_FILE, content, indent=1)
+    try:
+        _write(folder, content, replace=False)
+    except FileExistsError:
+        check_folder(folder, plan)
+        if load_plan(folder) != plan:
+            _write(folder, content, replace=True)
+
+
+def _write(folder: Path, content: dict[str, Any], replace: bool) -> None:
+    with atomic_file(Path(folder) / PLAN_FILE, replace=replace) as file:
+        json.dump(content, file, indent=1, allow_nan=False)
+        file.write("\n")
 
 
 def _training_length(unit: str, amount: int) -> dict[str, Any]:
@@ -171,11 +200,20 @@ def load_plan(folder: Path) -> Plan:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         dial = {"dial": content["dial"]} if "dial" in content else {}
-        return Plan(**{name: content[name] for name in Plan.__dataclass_fields__ if name != "dial"}, **dial)
+        plan = Plan(**{name: content[name] for name in Plan.__dataclass_fields__ if name != "dial"}, **dial)
+        _check_axes(plan)
+        return plan
     except FileNotFoundError:
         raise ValueError(f"{folder} is not a sweep folder: it has no {PLAN_FILE}; see `vitlab sweep --help`") from None
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a plan of this version of vitlab ({error!r})") from error
+
+
+def _check_axes(plan: Plan) -> None:
+    """Raise KeyError where an axis lacks what another one names: somebody has edited the plan."""
+    absent = {*plan.models} - {*plan.learning_rates} | {*map(str, plan.train_sizes)} - {*plan.budget["amount"]}
+    if absent or plan.budget["unit"] not in BUDGET_UNITS:
+        raise KeyError(*absent or [plan.budget["unit"]])
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

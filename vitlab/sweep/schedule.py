@@ -2,10 +2,12 @@
 
 An arm is one model at one data size. Only when all its trials have ended is its learning rate chosen, and only then
 are the trials at that rate tested: nobody sees a test number that could steer a choice.
+
+Everything here takes the same time for a sweep of ten trials and of a hundred thousand, but for the beginning.
 """
 
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,7 +23,7 @@ class Counts:
     """How far a sweep is, in trials.
 
     `untested` are done and selected, but the test data could not be or has not been read; `failed_now` is how many
-    trainings and tests have failed since this schedule was made.
+    trainings and tests have failed since this schedule was made, `elsewhere` how many others are at work on.
     """
 
     done: int
@@ -30,6 +32,7 @@ class Counts:
     missing: int
     untested: int
     failed_now: int = 0
+    elsewhere: int = 0
 
 
 class Schedule:
@@ -38,50 +41,88 @@ class Schedule:
     Args:
         plan: All trials.
         records: What has ended before; records of other plans are ignored.
+        may_do: Which tasks are for this schedule to hand out; the others are only heard of.
     """
 
-    def __init__(self, plan: Plan, records: Iterable[Record | None]) -> None:
-        planned = {trial.id for trial in plan.trials}
-        self._records = {record["id"]: record for record in records if record is not None and record["id"] in planned}
+    def __init__(
+        self, plan: Plan, records: Iterable[Record | None], may_do: Callable[[Task], bool] = lambda task: True
+    ) -> None:
+        self._may_do = may_do
+        self._trials = {trial.id: trial for trial in plan.trials}
+        self._records = {record["id"]: record for record in records if record and record["id"] in self._trials}
+        self._statuses = Counter(record["status"] for record in self._records.values())
+        self._work_left = sum(trial.work for trial in plan.trials if trial.id not in self._records)
         self._failed_now = 0
         self._arms: dict[Arm, list[Trial]] = {}
         for trial in plan.trials:
             self._arms.setdefault(_arm(trial), []).append(trial)
+        self._num_unfinished = Counter(_arm(trial) for trial in plan.trials if trial.id not in self._records)
+        self._selected: dict[Arm, list[Trial]] = {}
+        self._untested: set[str] = set()
         self._running: set[str] = set()
-        fits = [("fit", trial) for trial in plan.trials if trial.id not in self._records]
-        self._open: deque[Task] = deque(fits)
-        for arm in self._arms:
+        self._elsewhere: dict[str, Task] = {}
+        self._open: dict[str, OrderedDict[str, Task]] = {"test": OrderedDict(), "fit": OrderedDict()}
+        for trial in plan.trials:
+            if trial.id not in self._records and may_do(("fit", trial)):
+                self._open["fit"][trial.id] = ("fit", trial)
+        for arm in reversed(self._arms):
             self._add_tests(arm)
 
-    def take(self) -> Task | None:
-        """Hand out the next task, or None where there is none at present (or no more at all: see `is_finished`)."""
-        if not self._open:
-            return None
-        task = self._open.popleft()
-        self._running.add(task[1].id)
-        return task
+    def take(self, with_fits: bool = True) -> Task | None:
+        """Hand out the next task, tests first.
+
+        Args:
+            with_fits: False hands out tests only.
+
+        Returns:
+            None where there is none at present, or no more at all: see `is_finished`.
+        """
+        for kind in ("test", "fit") if with_fits else ("test",):
+            if self._open[kind]:
+                trial_id, task = self._open[kind].popitem(last=False)
+                self._running.add(trial_id)
+                return task
+        return None
 
     def give_back(self, task: Task) -> None:
-        """Take back a task whose worker died; it is handed out again."""
+        """Take back a task whose worker died; it is handed out again, as the next."""
         self._running.discard(task[1].id)
-        self._open.appendleft(task)
+        self._put_in_front(task)
+
+    def set_aside(self, task: Task) -> None:
+        """Take back a task that another launcher is at work on; `look_again` hands it out once more."""
+        self._running.discard(task[1].id)
+        self._elsewhere[task[1].id] = task
+
+    def look_again(self) -> None:
+        """Let the tasks that others were at work on be taken: their launcher may have died."""
+        for task in reversed(self._elsewhere.values()):
+            self._put_in_front(task)
+        self._elsewhere.clear()
 
     def finish(self, task: Task, record: Record) -> list[str]:
-        """Note that a task has ended.
+        """Note that a task has ended, here or elsewhere.
 
         Returns:
             Ids of trials whose weights nobody needs any more: their arm's choice is made and tested, and they are not
             in it.
         """
         kind, trial = task
-        self._running.discard(trial.id)
-        self._records[trial.id] = record
+        self._forget(trial.id)
         if kind == "fit":
             self._failed_now += record["status"] == "failed"
-            self._add_tests(_arm(trial))
         else:
             self._failed_now += record["test"] is None
-        return self._unneeded(_arm(trial))
+        return self._note(trial, record)
+
+    def note(self, record: Record) -> list[str]:
+        """Note a record that another launcher has written; returns what `finish` returns."""
+        trial = self._trials.get(record["id"])
+        is_news = record["id"] not in self._records or record["test"] is not None or record.get("test_error")
+        if trial is None or record["id"] in self._running or not is_news:
+            return []
+        self._forget(trial.id)
+        return self._note(trial, record)
 
     def unneeded(self) -> list[str]:
         """Return the ids of all trials whose weights nobody needs any more."""
@@ -89,55 +130,91 @@ class Schedule:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is open or running."""
-        return not self._open and not self._running
+        """Whether nothing is open or running, here or elsewhere."""
+        return not self.num_open and not self._running and not self._elsewhere
 
     @property
     def open_fits(self) -> list[Trial]:
         """The trials that wait for their training."""
-        return [trial for kind, trial in self._open if kind == "fit"]
+        return [trial for _, trial in self._open["fit"].values()]
+
+    @property
+    def num_open(self) -> int:
+        """How many tasks nobody is known to be at work on."""
+        return sum(map(len, self._open.values()))
+
+    @property
+    def open_tasks(self) -> list[Task]:
+        """The tasks nobody is known to be at work on."""
+        return [task for tasks in self._open.values() for task in tasks.values()]
+
+    @property
+    def finished_ids(self) -> set[str]:
+        """The trials whose training has ended, as far as is known here."""
+        return set(self._records)
+
+    @property
+    def elsewhere(self) -> list[Task]:
+        """The tasks that others were at work on when they were last asked for."""
+        return list(self._elsewhere.values())
 
     def work_left(self) -> int:
         """Training that has not ended yet, in the units of `Trial.work`."""
-        arms = self._arms.values()
-        return sum(trial.work for trials in arms for trial in trials if trial.id not in self._records)
+        return self._work_left
 
     def counts(self) -> Counts:
         """Count the trials by what has become of them."""
-        statuses = [record["status"] for record in self._records.values()]
-        total = sum(len(trials) for trials in self._arms.values())
-        running = len(self._running - set(self._records))
+        running = len(self._running - self._records.keys())
         return Counts(
-            done=statuses.count("done"),
-            failed=statuses.count("failed"),
+            done=self._statuses["done"],
+            failed=self._statuses["failed"],
             running=running,
-            missing=total - len(self._records) - running,
-            untested=sum(len(self._untested(arm)) for arm in self._arms),
+            missing=len(self._trials) - len(self._records) - running,
+            untested=len(self._untested),
             failed_now=self._failed_now,
+            elsewhere=len(self._elsewhere),
         )
 
+    def _forget(self, trial_id: str) -> None:
+        self._running.discard(trial_id)
+        for tasks in (self._elsewhere, *self._open.values()):
+            tasks.pop(trial_id, None)
+
+    def _put_in_front(self, task: Task) -> None:
+        kind, trial = task
+        self._open[kind][trial.id] = task
+        self._open[kind].move_to_end(trial.id, last=False)
+
+    def _note(self, trial: Trial, record: Record) -> list[str]:
+        arm, before = _arm(trial), self._records.get(trial.id)
+        self._records[trial.id] = record
+        self._statuses[record["status"]] += 1
+        if before is None:
+            self._num_unfinished[arm] -= 1
+            self._work_left -= trial.work
+            self._add_tests(arm)
+        else:
+            self._statuses[before["status"]] -= 1
+            if record["test"] is not None:
+                self._untested.discard(trial.id)
+        return self._unneeded(arm)
+
     def _add_tests(self, arm: Arm) -> None:
-        waiting = {trial.id for kind, trial in self._open if kind == "test"} | self._running
-        tests = [
-            ("test", trial)
-            for trial in self._untested(arm)
-            if trial.id not in waiting and not self._records[trial.id].get("test_error")
-        ]
-        self._open.extendleft(reversed(tests))
-
-    def _untested(self, arm: Arm) -> list[Trial]:
-        return [trial for trial in self._selected(arm) if self._records[trial.id]["test"] is None]
-
-    def _selected(self, arm: Arm) -> list[Trial]:
-        trials = self._arms[arm]
-        if any(trial.id not in self._records for trial in trials):
-            return []
-        chosen = chosen_learning_rates(self._records[trial.id] for trial in trials)
-        return [trial for trial in trials if is_selected(self._records[trial.id], chosen)]
+        """Once an arm is trained, choose its learning rate and put the tests of that choice in front."""
+        if self._num_unfinished[arm]:
+            return
+        records = self._records
+        chosen = chosen_learning_rates(records[trial.id] for trial in self._arms[arm])
+        self._selected[arm] = [trial for trial in self._arms[arm] if is_selected(records[trial.id], chosen)]
+        untested = [trial for trial in self._selected[arm] if records[trial.id]["test"] is None]
+        self._untested.update(trial.id for trial in untested)
+        for trial in reversed(untested):
+            if not records[trial.id].get("test_error") and self._may_do(("test", trial)):
+                self._put_in_front(("test", trial))
 
     def _unneeded(self, arm: Arm) -> list[str]:
-        selected = self._selected(arm)
-        if not selected or any(self._records[trial.id]["test"] is None for trial in selected):
+        selected = self._selected.get(arm, [])
+        if not selected or any(trial.id in self._untested for trial in selected):
             return []
         keep = {trial.id for trial in selected}
         return [trial.id for trial in self._arms[arm] if trial.id not in keep]

@@ -3,10 +3,12 @@
 from collections import Counter
 from pathlib import Path
 
-from vitlab.sweep.folder_lock import is_locked
-from vitlab.sweep.plan import load_plan
+from vitlab.sweep.claims import claimed_trials
+from vitlab.sweep.owners import Heartbeat, Watch
+from vitlab.sweep.plan import Plan, load_plan
 from vitlab.sweep.schedule import Schedule
-from vitlab.sweep.store import read_records, read_running
+from vitlab.sweep.selection import Arm
+from vitlab.sweep.store import read_outlines
 
 _STATUSES = ("done", "failed", "running", "missing")
 
@@ -21,23 +23,43 @@ def describe_status(folder: Path) -> str:
         ValueError: It is not a sweep folder, or a record in it cannot be read.
     """
     plan = load_plan(folder)
-    records = read_records(folder)
-    statuses = {record["id"]: record["status"] for record in records}
-    at_work = is_locked(folder)
-    if at_work:
-        statuses = dict.fromkeys(read_running(folder), "running") | statuses
-    counts = Counter(statuses.get(trial.id, "missing") for trial in plan.trials)
-    by_arm = Counter((trial.model, trial.train_size, statuses.get(trial.id, "missing")) for trial in plan.trials)
-    width = max(len("done of"), *(len(model) for model in plan.models))
+    owners = Watch(folder).living()
+    names = {owner.id for owner in owners}
+    claims = {trial_id: name for trial_id, name in claimed_trials(folder).items() if name in names}
+    records = read_outlines(folder)
+    statuses = dict.fromkeys(claims, "running") | {record["id"]: record["status"] for record in records}
+    by_arm: dict[Arm, Counter[str]] = {}
+    for trial in plan.trials:
+        by_arm.setdefault((trial.model, trial.train_size), Counter())[statuses.get(trial.id, "missing")] += 1
+    counts = sum(by_arm.values(), Counter())
     untested = Schedule(plan, records).counts().untested
     lines = [
         f"{plan.task}: " + ", ".join(f"{counts[status]} {status}" for status in _STATUSES) + f" of {len(plan.trials)}",
         *([f"{untested} selected trials are not tested yet"] if untested else []),
-        f"a launcher is {'at work' if at_work else 'not at work'} here",
-        f"{'done of':<{width + 2}}" + "".join(f"{size:>9,}" for size in plan.train_sizes),
+        *_at_work(owners, Counter(claims.values())),
     ]
-    planned = len(plan.trials) // (len(plan.models) * len(plan.train_sizes))
+    return "\n".join(lines + _table(plan, by_arm))
+
+
+def _at_work(owners: list[Heartbeat], num_claims: Counter[str]) -> list[str]:
+    """Say who is at work; cluster jobs are counted here, and told apart by those who know the queue."""
+    lines = []
+    for owner in owners:
+        if owner.kind != "slurm":
+            what = f"{num_claims[owner.id]} trials" if owner.details.get("launcher") != "slurm" else "watches its jobs"
+            lines.append(f"at work: {owner.kind} launcher on {owner.host}, process {owner.pid}: {what}")
+    jobs = [owner for owner in owners if owner.kind == "slurm"]
+    if jobs:
+        lines.append(f"at work: {len(jobs)} cluster jobs: {sum(num_claims[job.id] for job in jobs)} trials")
+    return lines or ["no launcher is at work here"]
+
+
+def _table(plan: Plan, by_arm: dict[Arm, Counter[str]]) -> list[str]:
+    """A row for each model, a column for each data size: how many of the trials are done."""
+    width = 2 + max(len("done of"), *(len(model) for model in plan.models))
+    lines = [f"{'done of':<{width}}" + "".join(f"{size:>9,}" for size in plan.train_sizes)]
     for model in plan.models:
-        cells = [f"{by_arm[model, size, 'done']}/{planned}" for size in plan.train_sizes]
-        lines.append(f"{model:<{width + 2}}" + "".join(f"{cell:>9}" for cell in cells))
-    return "\n".join(lines)
+        arms = [by_arm[model, size] for size in plan.train_sizes]
+        cells = [f"{arm['done']}/{arm.total()}" for arm in arms]
+        lines.append(f"{model:<{width}}" + "".join(f"{cell:>9}" for cell in cells))
+    return lines

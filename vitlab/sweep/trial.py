@@ -1,7 +1,8 @@
 """One trial: train it, keep its weights, write its record; and test it once it has been selected.
 
 Everything that can go wrong inside a trial (a loss that is not a number, memory that runs out, settings that do not
-fit) ends in a record with status `failed` and the error in it. Only the end of the process leaves no record.
+fit) ends in a record with status `failed` and the error in it. Only the end of the process, a request to stop and a disk
+that cannot be written leave no record; training then goes on later from where it was last saved.
 """
 
 import contextlib
@@ -23,17 +24,41 @@ from vitlab.atomic_file import atomic_file
 from vitlab.data import write_manifest
 from vitlab.sweep.plan import Trial
 from vitlab.sweep.record import blank_record
-from vitlab.sweep.store import Record, checkpoint_path, read_record, write_record
+from vitlab.sweep.store import Record, checkpoint_path, create_record, read_record, resume_path, write_record
 from vitlab.training import run
+from vitlab.training.resume import Checkpointer, Interrupted
+from vitlab.training.sharding import full_state_dict
 
+SAVE_EVERY_SECONDS = 600.0
 _HISTORY_POINTS = 50
 
 
-class _History(Callback):
-    """About fifty points of the training loss, for the record."""
+class _Course(Callback):
+    """What a record tells of the training, interruptions included: about fifty losses, seconds and peak memory."""
 
     def __init__(self) -> None:
         self.points: list[list[float]] = []  # as JSON will give them back
+        self._start, self._seconds_before, self._peak_before = time.perf_counter(), 0.0, 0
+        self._device = torch.device("cpu")
+        _reset_peak_memory()
+
+    @property
+    def seconds(self) -> float:
+        return self._seconds_before + time.perf_counter() - self._start
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        return max(self._peak_before, _peak_memory_bytes(self._device))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"points": self.points, "seconds": self.seconds, "peak_memory_bytes": self.peak_memory_bytes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.points = state["points"]
+        self._seconds_before, self._peak_before = state["seconds"], state["peak_memory_bytes"]
+
+    def on_fit_start(self, trainer: Any, module: Any) -> None:
+        self._device = trainer.strategy.root_device
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_index: int) -> None:
         interval = max(1, int(trainer.estimated_stepping_batches) // _HISTORY_POINTS)
@@ -41,33 +66,45 @@ class _History(Callback):
             self.points.append([trainer.global_step, round(loss, 5)])
 
 
-def fit_trial(folder: Path, trial: Trial, num_threads: int) -> Record:
+def fit_trial(
+    folder: Path, trial: Trial, num_threads: int, save_every_seconds: float = SAVE_EVERY_SECONDS
+) -> Record:
     """Train a trial and write its record, whether it went well or not.
+
+    A trial that was interrupted goes on from `resume/<id>.ckpt`, and ends with the numbers that it would have had.
+    Its seconds are those of all its parts, each up to its last save; what a kill has lost does not count.
 
     Args:
         folder: The sweep folder.
         trial: What to train.
         num_threads: CPU threads for torch; part of the recorded arguments, since results depend on it.
+        save_every_seconds: How often the state of the training is saved.
 
     Returns:
-        The record as written.
+        The trial's record: this one, or the one that it had already.
+
+    Raises:
+        Interrupted: `resume.request_stop` was called; the state is saved and there is no record.
+        OSError: What came out cannot be written; the last saved state is still there.
     """
     record = blank_record(trial, num_threads)
-    history, start = _History(), time.perf_counter()
-    _reset_peak_memory()
+    state, course, weights = resume_path(folder, trial.id), _Course(), None
     try:
-        cli = run.fit(record["arguments"], [history])
-        record |= _results(cli, history)
-        record["seconds"] = round(time.perf_counter() - start, 3)
-        record["peak_memory_bytes"] = _peak_memory_bytes(cli.trainer.strategy.root_device)
-        if _is_first_process():
-            _save_weights(cli.model, checkpoint_path(folder, trial.id))
-            write_manifest(_manifest_path(folder, trial), cli.datamodule.manifest())
+        cli = run.fit(record["arguments"], [course, Checkpointer(state, save_every_seconds)], resume_from=state)
+        record |= _results(cli, course)
+        weights = full_state_dict(cli.model)  # all processes of a sharded model take part
+    except Interrupted:
+        raise
     except Exception as error:  # the record is where a sweep's user reads what happened
         record = blank_record(trial, num_threads) | {"error": describe(error)}
-    if _is_first_process():
-        write_record(folder, record)
-    return record
+    if not _is_first_process():
+        return record
+    if weights is not None:
+        _save_weights(weights, checkpoint_path(folder, trial.id))
+        write_manifest(_manifest_path(folder, trial), cli.datamodule.manifest())
+    is_first = create_record(folder, record)
+    state.unlink(missing_ok=True)
+    return record if is_first else read_record(folder, trial.id)
 
 
 def test_trial(folder: Path, trial: Trial) -> Record:
@@ -77,7 +114,7 @@ def test_trial(folder: Path, trial: Trial) -> Record:
         raise ValueError(f"trial {trial.id} has not finished; there is nothing to test")
     weights, arguments = checkpoint_path(folder, trial.id), blank_record(trial, record["num_threads"])["arguments"]
     if not weights.exists():  # it was not selected before, and is now that seeds were added to the sweep
-        _save_weights(run.fit(arguments).model, weights)
+        _train_again(folder, trial, arguments)
     metrics = run.test(arguments, weights)
     _check_finite(metrics)
     record |= {"test": _of_stage(metrics, "test"), "test_error": None}
@@ -85,6 +122,16 @@ def test_trial(folder: Path, trial: Trial) -> Record:
     if _is_first_process():
         write_record(folder, record)
     return record
+
+
+def _train_again(folder: Path, trial: Trial, arguments: list[str]) -> None:
+    """Make the weights of a trial that has a record."""
+    state = resume_path(folder, trial.id)
+    cli = run.fit(arguments, [Checkpointer(state, SAVE_EVERY_SECONDS)], resume_from=state)
+    # Every process writes the same, because every process will read it, and at once.
+    _save_weights(full_state_dict(cli.model), checkpoint_path(folder, trial.id))
+    if _is_first_process():
+        state.unlink(missing_ok=True)
 
 
 def check_trial(trial: Trial) -> None:
@@ -106,20 +153,23 @@ def describe(error: BaseException) -> str:
     return text if plain else f"{type(error).__name__}: {text}"
 
 
-def _results(cli: Any, history: _History) -> Record:
+def _results(cli: Any, course: _Course) -> Record:
     _check_finite(cli.metrics)
     trainer, device = cli.trainer, cli.trainer.strategy.root_device
+    steps_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
     batch_size = min(cli.datamodule.batch_size, cli.datamodule.train_size)
     return {
         "status": "done",
         "val": _of_stage(cli.metrics, "val"),
         "steps": trainer.global_step,
-        "epochs": trainer.current_epoch,
+        "epochs": math.ceil(trainer.global_step / steps_per_epoch),  # Lightning's count lacks one after some resumes
         "examples_seen": trainer.global_step * batch_size * trainer.accumulate_grad_batches,
+        "seconds": round(course.seconds, 3),
         "params": sum(parameter.numel() for parameter in cli.model.backbone.parameters()),
         "macs": _count_macs(cli),
+        "peak_memory_bytes": course.peak_memory_bytes,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "history": history.points,
+        "history": course.points,
     }
 
 
@@ -151,9 +201,9 @@ def _count_macs(cli: Any) -> int:
     return counter.get_total_flops() // 2
 
 
-def _save_weights(model: torch.nn.Module, path: Path) -> None:
+def _save_weights(weights: dict[str, torch.Tensor], path: Path) -> None:
     with atomic_file(path, "wb") as file:
-        torch.save({"state_dict": model.state_dict()}, file)
+        torch.save({"state_dict": weights}, file)
 
 
 def _manifest_path(folder: Path, trial: Trial) -> Path:

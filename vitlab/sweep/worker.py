@@ -2,25 +2,33 @@
 
 As a process (`python -m vitlab.sweep.worker`) it reads jobs as JSON lines from its input and answers each with a JSON
 line. When the launcher dies, however suddenly, the input ends and the worker ends at once: nobody would run its
-trial's place twice. torch is imported with the first job, not before.
+trial's place twice. On SIGUSR1 and SIGTERM it saves the trial in training at the end of the step, answers `interrupted`
+and ends. torch is imported with the first job, not before.
 """
 
 import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from vitlab.atomic_file import DISK_ERRORS
 from vitlab.sweep.plan import Trial
+from vitlab.sweep.srun import adopt_rank, environment_for_srun, hide_cluster, needs_srun, srun_command
 
 Answer = dict[str, Any]
 
-_OWN_PROCESS = "VITLAB_TRIAL_PROCESS"  # set in the processes that belong to one trial
+SAVE_EVERY_SECONDS = 600.0
+ALL_DEVICES = "VITLAB_ALL_DEVICES"  # what CUDA_VISIBLE_DEVICES was before a worker was given one of them
+_OWN_PROCESS = "VITLAB_TRIAL_PROCESS"  # set in the processes that belong to one trial; "srun" in those of srun
+_SECONDS_BETWEEN_LOOKS = 0.5
 
 
 class WorkerDiedError(RuntimeError):
@@ -36,37 +44,48 @@ class Job:
         trial: The trial.
         folder: The sweep folder; a check writes nothing into it.
         num_threads: CPU threads for torch.
+        save_every_seconds: How often a fit saves the state that it would go on from.
     """
 
     kind: Literal["check", "fit", "test"]
     trial: Trial
     folder: str
     num_threads: int
+    save_every_seconds: float = SAVE_EVERY_SECONDS
 
 
 def do(job: Job) -> Answer:
     """Do a job; libraries, data and decoded images stay loaded for the next.
 
     Returns:
-        `status` (done or failed) and `error` (None or words). The error of a fit also stands in the trial's record.
+        `status` (done, failed, interrupted or unwritable) and `error` (None or words). The error of a failed fit also
+        stands in the trial's record; an interrupted fit is saved and goes on where it was.
     """
+    hide_cluster()
     if job.trial.has_many_processes and job.kind != "check" and not _is_a_trials_own_process():
         return _do_in_its_own_process(job)
     from vitlab.sweep import trial as work  # here: it imports torch, and the launcher of many workers needs none
+    from vitlab.training.resume import Interrupted
 
+    if _stop_asked and job.kind == "fit":
+        return {"status": "interrupted", "error": None}
     try:
         if job.kind == "check":
             work.check_trial(job.trial)
             return {"status": "done", "error": None}
         if job.kind == "fit":
-            record = work.fit_trial(Path(job.folder), job.trial, job.num_threads)
+            record = work.fit_trial(Path(job.folder), job.trial, job.num_threads, job.save_every_seconds)
         else:
             record = work.test_trial(Path(job.folder), job.trial)
+    except Interrupted:
+        answer = {"status": "interrupted", "error": None}
     except Exception as error:
-        answer = {"status": "failed", "error": work.describe(error)}
+        # A disk that is full is nobody's failure: the trial is done again once there is room.
+        unwritable = isinstance(error, OSError) and error.errno in DISK_ERRORS
+        answer = {"status": "unwritable" if unwritable else "failed", "error": work.describe(error)}
     else:
         answer = {"status": record["status"], "error": record["error"]}
-    if answer["status"] == "failed" and int(os.environ.get("LOCAL_RANK", 0)):
+    if answer["status"] == "failed" and not _is_first_rank():
         # Lightning stops a trial's other processes only when one of them ends badly; the first would wait forever.
         print(answer["error"], file=sys.stderr, flush=True)
         os._exit(1)
@@ -88,18 +107,51 @@ def main() -> None:
     """Answer jobs until the input ends; or the one job that is given as an argument."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not stand among the answers
+    for name in ("SIGUSR1", "SIGTERM"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, frame: ask_to_stop())
     jobs: queue.Queue[Job] = queue.Queue()
     for line in sys.argv[1:]:
         jobs.put(from_line(line))
-    if "LOCAL_RANK" not in os.environ:  # a trial's further processes have no launcher at their input
+    if os.environ.get(_OWN_PROCESS) == "srun":
+        adopt_rank()
+    elif "LOCAL_RANK" in os.environ:  # a trial's further processes have no launcher at their input
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    else:
         threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     while True:
         answer = do(jobs.get())
-        if not int(os.environ.get("LOCAL_RANK", 0)):
+        if _is_first_rank():
             with contextlib.suppress(BrokenPipeError):
                 print(json.dumps(answer), file=answers, flush=True)
-        if _is_a_trials_own_process():
+        if _is_a_trials_own_process() or answer["status"] == "interrupted":
             return
+
+
+def ask_to_stop() -> None:
+    """Have the fit that is being done saved and ended at the end of its step; safe to call in a signal's handler."""
+    global _stop_asked
+    _stop_asked = True
+    if _own_process is not None:
+        _own_process.send_signal(signal.SIGUSR1)
+    if resume := sys.modules.get("vitlab.training.resume"):  # before that there is no training to be stopped
+        resume.request_stop()
+
+
+def forget_stop() -> None:
+    """Take back `ask_to_stop`: the next fit in this process is meant to go on."""
+    global _stop_asked
+    _stop_asked = False
+    if resume := sys.modules.get("vitlab.training.resume"):
+        resume.clear_stop()
+
+
+_stop_asked = False
+_own_process: "subprocess.Popen[str] | None" = None  # of the trial in training, where it has one
+
+
+def _is_first_rank() -> bool:
+    return not int(os.environ.get("LOCAL_RANK", 0)) and not int(os.environ.get("NODE_RANK", 0))
 
 
 def _is_a_trials_own_process() -> bool:
@@ -109,22 +161,44 @@ def _is_a_trials_own_process() -> bool:
 def _do_in_its_own_process(job: Job) -> Answer:
     """Do a job of a trial that trains with several processes.
 
-    Lightning starts the others by repeating the command of the first, so that command must be one that runs this trial
-    and nothing else.
+    Lightning (or srun, over several nodes) starts the others by repeating the command of the first, so that command
+    must be one that runs this trial and nothing else.
     """
+    global _own_process
     command = [sys.executable, "-m", "vitlab.sweep.worker", to_line(job)]
     environment = {**os.environ, _OWN_PROCESS: "1"}
+    if needs_srun(job.trial):
+        try:
+            command = srun_command(job.trial, command)
+        except ValueError as error:
+            return {"status": "failed", "error": str(error)}
+        environment = {**environment_for_srun(), _OWN_PROCESS: "srun"}
+    if ALL_DEVICES in environment:
+        environment["CUDA_VISIBLE_DEVICES"] = environment[ALL_DEVICES]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    # close_fds=False hands the folder's lock on, which a worker's process has inherited (nothing else is inheritable).
+    # close_fds=False hands the owner's lock on, which a worker's process has inherited (nothing else is inheritable).
     with subprocess.Popen(command, env=environment, close_fds=False, **pipes) as process:
+        _own_process = process
+        if _stop_asked:
+            process.send_signal(signal.SIGUSR1)
         try:
             line = process.stdout.readline()
         except BaseException:
             process.kill()
             raise
+        finally:
+            _own_process = None
     if not line:
         raise WorkerDiedError(f"the trial's first process ended with exit code {process.returncode} before it answered")
     return json.loads(line)
+
+
+def _end_with_parent() -> None:
+    """End this rank once the first one, which started it, is gone: it would wait for that one's messages forever."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
 
 
 def _read_jobs(jobs: queue.Queue[Job]) -> None:

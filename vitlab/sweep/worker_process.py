@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
-from vitlab.sweep.worker import Answer, Job, WorkerDiedError, to_line
+from vitlab.sweep.worker import ALL_DEVICES, Answer, Job, WorkerDiedError, to_line
 
+WORKER_PROGRAM = (sys.executable, "-m", "vitlab.sweep.worker")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -21,11 +23,20 @@ class WorkerProcess:
         index: Which worker this is, from 0; it names the log file and the device.
         num_threads: CPU threads that it may use.
         log: File for what the libraries print in it.
-        lock: An open file whose lock lives as long as the worker does: see `folder_lock`.
+        lock: An open file whose lock lives as long as the worker does: see `owners`.
+        program: What to run; another program must answer jobs as `vitlab.sweep.worker` does.
     """
 
-    def __init__(self, index: int, num_threads: int, log: Path, lock: int) -> None:
+    def __init__(
+        self,
+        index: int,
+        num_threads: int,
+        log: Path,
+        lock: int | None = None,
+        program: Sequence[str] = WORKER_PROGRAM,
+    ) -> None:
         self._log = log
+        self._program = list(program)
         self._lock = lock
         self._environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(num_threads)), **_device(index)}
         self._process: subprocess.Popen[str] | None = None
@@ -53,7 +64,15 @@ class WorkerProcess:
         if "CUDA" in (answer["error"] or ""):  # an error on the device poisons its process; the next job gets another
             process.kill()
             self._bury(process)
+        elif answer["status"] == "interrupted":  # it ends by itself
+            self._bury(process)
         return answer
+
+    def interrupt(self) -> None:
+        """Have the fit that it is doing saved at the end of its step; safe to call in a signal's handler."""
+        process = self._process
+        if process is not None and hasattr(signal, "SIGUSR1"):
+            process.send_signal(signal.SIGUSR1)
 
     def close(self) -> None:
         """End the process at once; what it was doing leaves no record and will be done again."""
@@ -78,13 +97,13 @@ class WorkerProcess:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("a") as log:  # after a death the log of the one before is what explains it
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "vitlab.sweep.worker"],
+                self._program,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
                 env=self._environment,
-                pass_fds=(self._lock,),
+                pass_fds=() if self._lock is None else (self._lock,),
                 start_new_session=True,  # Ctrl-C in the terminal is for the launcher, which ends its workers itself
             )
         return self._process
@@ -98,7 +117,9 @@ class WorkerProcess:
 def _device(index: int) -> dict[str, str]:
     """Give each worker one of the visible GPUs in turn."""
     devices = _visible_devices()
-    return {"CUDA_VISIBLE_DEVICES": devices[index % len(devices)]} if devices else {}
+    if not devices:
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": devices[index % len(devices)], ALL_DEVICES: ",".join(devices)}
 
 
 def _visible_devices() -> list[str]:

@@ -11,10 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitlab.sweep import folder_lock
-from vitlab.sweep.launchers import LocalLauncher, _ctrl_c_remembered
+from vitlab.sweep.in_process import ctrl_c_remembered
+from vitlab.sweep.local_launcher import LocalLauncher
+from vitlab.sweep.owners import read_heartbeats
 from vitlab.sweep.plan import merge, write_plan
+from vitlab.sweep.session_settings import SessionSettings
 from vitlab.sweep.store import checkpoint_path, read_records
+
+
+def launch(plan, folder, **settings):
+    return LocalLauncher(SessionSettings(num_threads=1, **settings)).run(plan, folder)
 
 
 def results(folder):
@@ -28,8 +34,8 @@ def small(plan):
 
 
 def test_one_process_and_two_workers_give_equal_results(small, tmp_path):
-    alone = LocalLauncher(num_workers=1, num_threads=1).run(small, tmp_path / "alone")
-    workers = LocalLauncher(num_workers=2, num_threads=1).run(small, tmp_path / "workers")
+    alone = launch(small, tmp_path / "alone")
+    workers = launch(small, tmp_path / "workers", num_workers=2)
     assert alone == workers
     assert (alone.done, alone.failed, alone.missing, alone.untested) == (8, 0, 0, 0)
     assert results(tmp_path / "alone") == results(tmp_path / "workers")
@@ -40,16 +46,16 @@ def test_one_process_and_two_workers_give_equal_results(small, tmp_path):
 
 
 def test_a_finished_sweep_runs_nothing_and_changes_no_record(small, tmp_path):
-    LocalLauncher(1, 1).run(small, tmp_path)
+    launch(small, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").iterdir()}
-    LocalLauncher(1, 1).run(small, tmp_path)
+    launch(small, tmp_path)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").iterdir()} == before
 
 
 def test_added_seeds_run_alone(small, tmp_path):
-    LocalLauncher(1, 1).run(dataclasses.replace(small, seeds=[0]), tmp_path)
+    launch(dataclasses.replace(small, seeds=[0]), tmp_path)
     before = {record["id"]: record["val"] for record in read_records(tmp_path)}
-    counts = LocalLauncher(1, 1).run(small, tmp_path)
+    counts = launch(small, tmp_path)
     assert counts.done == 8
     after = {record["id"]: record["val"] for record in read_records(tmp_path)}
     assert before.items() <= after.items()
@@ -57,12 +63,12 @@ def test_added_seeds_run_alone(small, tmp_path):
 
 def test_a_failing_trial_does_not_stop_the_rest_and_can_be_retried(small, tmp_path):
     wild = dataclasses.replace(small, learning_rates={"vit": [0.001, 1e30], "cnn": [0.001, 0.01]})
-    counts = LocalLauncher(1, 1).run(wild, tmp_path)
+    counts = launch(wild, tmp_path)
     failed = [record for record in read_records(tmp_path) if record["status"] == "failed"]
     assert (counts.done, counts.failed) == (6, 2)
     assert {(record["model"], record["learning_rate"]) for record in failed} == {("vit", 1e30)}
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").iterdir()}
-    assert LocalLauncher(1, 1).run(wild, tmp_path, retry_failed=True).failed == 2
+    assert launch(wild, tmp_path, retry_failed=True).failed == 2
     rewritten = [path.stem for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp]
     assert sorted(rewritten) == sorted(record["id"] for record in failed)
 
@@ -71,14 +77,14 @@ def test_a_model_that_cannot_be_built_is_refused_before_anything_is_trained(smal
     bad = {"model": {"backbone": {"class_path": "vitlab.models.Vit"}}}
     plan = dataclasses.replace(small, model_settings=small.model_settings | {"cnn": bad})
     with pytest.raises(ValueError, match=r"model cnn with 11 images cannot be trained: .*vitlab\.models\.Vit"):
-        LocalLauncher(1, 1).run(plan, tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+        launch(plan, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["owners"]  # which is empty
 
 
 def test_fewer_images_than_classes_is_refused_before_anything_is_trained(small, tmp_path):
     plan = dataclasses.replace(small, train_sizes=[7, 11], budget={"unit": "steps", "amount": {"7": 1, "11": 1}})
     with pytest.raises(ValueError, match=r"with 7 images cannot be trained: .*classes"):
-        LocalLauncher(1, 1).run(plan, tmp_path / "out")
+        launch(plan, tmp_path / "out")
 
 
 def test_test_data_that_cannot_be_read_changes_no_choice(small, tmp_path):
@@ -96,13 +102,13 @@ def test_test_data_that_cannot_be_read_changes_no_choice(small, tmp_path):
     init_args = {"root": str(tmp_path / "images"), "image_size": 8}
     data = {"dataset": {"class_path": "vitlab.data.ImageFolder", "init_args": init_args}, "val_size": 6}
     plan = dataclasses.replace(small, settings=merge(small.settings, {"data": data}))
-    counts = LocalLauncher(1, 1).run(plan, tmp_path / "out")
+    counts = launch(plan, tmp_path / "out")
     assert (counts.done, counts.failed, counts.untested, counts.failed_now) == (8, 0, 4, 4)
     assert all("0.png" in record["test_error"] for record in read_records(tmp_path / "out") if record["test_error"])
-    assert LocalLauncher(1, 1).run(plan, tmp_path / "out").failed_now == 0
+    assert launch(plan, tmp_path / "out").failed_now == 0
     broken.write_bytes(whole)
     before = {record["id"]: record["val"] for record in read_records(tmp_path / "out")}
-    counts = LocalLauncher(1, 1).run(plan, tmp_path / "out", retry_failed=True)
+    counts = launch(plan, tmp_path / "out", retry_failed=True)
     assert (counts.done, counts.untested) == (8, 0)
     assert {record["id"]: record["val"] for record in read_records(tmp_path / "out")} == before
 
@@ -110,39 +116,22 @@ def test_test_data_that_cannot_be_read_changes_no_choice(small, tmp_path):
 def test_more_images_than_there_are_is_refused_before_anything_is_trained(small, tmp_path):
     plan = dataclasses.replace(small, train_sizes=[11, 5000], budget={"unit": "steps", "amount": {"11": 1, "5000": 1}})
     with pytest.raises(ValueError, match=r"with 5000 images cannot be trained: .*5000"):
-        LocalLauncher(1, 1).run(plan, tmp_path / "out")
+        launch(plan, tmp_path / "out")
 
 
 def test_a_folder_of_another_sweep_is_left_alone(small, tmp_path):
     write_plan(tmp_path, small)
     before = (tmp_path / "sweep.json").read_bytes()
     with pytest.raises(ValueError, match="with other settings"):
-        LocalLauncher(1, 1).run(dataclasses.replace(small, task="other"), tmp_path)
+        launch(dataclasses.replace(small, task="other"), tmp_path)
     assert (tmp_path / "sweep.json").read_bytes() == before
     assert not (tmp_path / "trials").exists()
-
-
-def test_two_launchers_do_not_share_a_folder(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(folder_lock, "_SECONDS_FOR_ORPHANS", 0.3)
-    code = (
-        "import time; from vitlab.sweep.folder_lock import folder_lock\n"
-        f"with folder_lock({str(tmp_path)!r}): print('held', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
-        try:
-            assert other.stdout.readline().strip() == "held"
-            assert folder_lock.is_locked(tmp_path)
-            with pytest.raises(ValueError, match="another vitlab sweep is at work"):
-                LocalLauncher(1, 1).run(small, tmp_path)
-        finally:
-            other.kill()
-    assert not folder_lock.is_locked(tmp_path)
 
 
 @pytest.mark.parametrize(("workers", "threads"), [(0, 1), (1, 0)])
 def test_numbers_below_one_are_refused(workers, threads):
     with pytest.raises(ValueError, match="is 0; give 1 or more"):
-        LocalLauncher(workers, threads)
+        SessionSettings(workers, threads)
 
 
 def start(config, folder, *options):
@@ -168,9 +157,10 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(write_sweep, tmp_path
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert "Ctrl-C again stops at once" in errors
     assert "the same command goes on" in errors
     assert "Traceback" not in errors
-    assert not folder_lock.is_locked(folder)
+    assert list(read_heartbeats(folder)) == []
     kept = {record["id"]: record["val"] for record in read_records(folder)}
     assert 2 <= len(kept) < 16
     again = start(config, folder, "--workers", workers, "--threads", "1")
@@ -194,7 +184,7 @@ def test_a_trial_that_kills_its_worker_again_and_again_is_recorded_as_failed(sma
         "        return self.layer(images.flatten(1))\n"
     )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setattr("vitlab.sweep.launchers._MAX_DEATHS", 2)
+    monkeypatch.setattr("vitlab.sweep.task_runner.MAX_DEATHS", 2)
     deadly = {"model": {"backbone": {"class_path": "suicide.Suicide"}}}
     plan = dataclasses.replace(
         small,
@@ -202,7 +192,7 @@ def test_a_trial_that_kills_its_worker_again_and_again_is_recorded_as_failed(sma
         model_settings={"vit": small.model_settings["vit"], "deadly": deadly},
         learning_rates={"vit": [0.01], "deadly": [0.01]},
     )
-    counts = LocalLauncher(2, 1).run(plan, tmp_path / "out")
+    counts = launch(plan, tmp_path / "out", num_workers=2)
     assert (counts.done, counts.failed, counts.missing) == (1, 1, 0)
     (failed,) = [record for record in read_records(tmp_path / "out") if record["status"] == "failed"]
     assert failed["model"] == "deadly"
@@ -210,7 +200,7 @@ def test_a_trial_that_kills_its_worker_again_and_again_is_recorded_as_failed(sma
 
 
 def test_weights_are_kept_for_the_selected_trials_only(small, tmp_path):
-    LocalLauncher(1, 1).run(small, tmp_path)
+    launch(small, tmp_path)
     for record in read_records(tmp_path):
         assert checkpoint_path(tmp_path, record["id"]).exists() == (record["test"] is not None)
 
@@ -221,7 +211,7 @@ def test_an_interrupt_that_meets_a_finalizer_is_not_lost(capsys):
             signal.raise_signal(signal.SIGINT)
 
     def train_for_long():
-        with _ctrl_c_remembered() as pressed:
+        with ctrl_c_remembered() as pressed:
             mortal = Mortal()
             del mortal
             assert pressed  # and yet nothing was raised

@@ -1,0 +1,289 @@
+"""Sweeps on a real SLURM: whatever happens to jobs, every trial is done once and the numbers are those of a laptop."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.slurm_cluster import SlurmCluster, call, wait_until
+from vitlab.sweep import store
+from vitlab.sweep.claims import claimed_trials
+from vitlab.sweep.owners import read_heartbeats
+from vitlab.sweep.plan import load_plan
+from vitlab.sweep.session_settings import SessionSettings
+from vitlab.sweep.slurm_job import read_note
+from vitlab.sweep.slurm_launcher import SlurmLauncher
+from vitlab.sweep.slurm_queue import describe_jobs, live_jobs, read_submissions
+from vitlab.sweep.slurm_submission import JobResources
+from vitlab.sweep.slurm_watch import jobs_needed
+from vitlab.sweep.sweep_file import read_sweep
+
+VITLAB = [sys.executable, "-m", "vitlab.cli"]
+ON_SLURM = ["--launcher", "slurm", "--patience", "9", "--threads", "1", "--save-every", "0.01"]
+MINUTES = 5
+
+on_a_cluster = [pytest.mark.slurm, pytest.mark.slow]
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    with SlurmCluster(tmp_path / "slurm") as cluster:
+        yield cluster
+
+
+class Command:
+    """`vitlab sweep` as a process; what it says goes into a file, to be read while it runs."""
+
+    def __init__(self, config, folder, *options):
+        self._said = folder.with_suffix(".txt")
+        command = [*VITLAB, "sweep", str(config), "--out", str(folder), *options]
+        with self._said.open("w") as said:
+            self.process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
+
+    @property
+    def said(self):
+        return self._said.read_text()
+
+    def finish(self, code=0):
+        assert self.process.wait(timeout=60 * MINUTES) == code, self.said
+        return self.said
+
+
+@pytest.fixture
+def start():
+    """Start `vitlab sweep`; whatever still runs at the end of the test is killed."""
+    commands = []
+
+    def start(*arguments):
+        commands.append(Command(*arguments))
+        return commands[-1]
+
+    yield start
+    for command in commands:
+        command.process.kill()
+        command.process.wait()
+
+
+def jobs_in_training(folder):
+    """The owners' processes of the jobs at work on a trial whose state has been saved once, by job."""
+    owners = {owner.id: owner for owner in read_heartbeats(folder)}
+    holders = [
+        owners[owner] for trial, owner in claimed_trials(folder).items() if is_saved(folder, trial, owners, owner)
+    ]
+    return {owner.details["job"]: owner.pid for owner in holders if owner.kind == "slurm"}
+
+
+def is_saved(folder, trial, owners, owner):
+    return owner in owners and store.resume_path(folder, trial).exists()
+
+
+def workers_of(pid):
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+
+
+def num_restarts(job=None):
+    said = call("scontrol", "--oneliner", "show", "job", *([job] if job else []), check=True).stdout
+    return sum(int(number) for number in re.findall(r"Restarts=(\d+)", said))
+
+
+def wait_for_training(folder, seconds=120, other_than=(), number=1):
+    def found():
+        jobs = {job: pid for job, pid in jobs_in_training(folder).items() if job not in other_than}
+        return jobs if len(jobs) >= number else None
+
+    return wait_until(found, seconds, f"{number} jobs in training")
+
+
+def report(folder):
+    subprocess.run([*VITLAB, "report", str(folder)], check=True, capture_output=True)
+    summary = json.loads((folder / "report" / "summary.json").read_text())
+    measured = {name: summary[name] for name in ("tasks", "points", "fits", "pairs", "headlines")}
+    rows = list(csv.DictReader((folder / "report" / "curves.csv").open()))
+    return measured, rows, (folder / "report" / "curves.svg").read_bytes()
+
+
+class TestFaults:
+    """One sweep of twelve trials as an array of jobs, to which everything happens that a cluster does to jobs."""
+
+    pytestmark = on_a_cluster
+
+    def test_twelve_trials_are_done_once_and_as_on_a_laptop(self, write_sweep, tmp_path, cluster, start):
+        config = write_sweep(
+            ("train_sizes: [11, 23]", "train_sizes: [23, 47, 97]"),
+            ("learning_rates: [0.001, 0.01]", "learning_rates: [0.003]"),
+            ("amount: 3", "amount: 300"),
+        )
+        folder, laptop = tmp_path / "cluster", tmp_path / "laptop"
+        options = ["--time", "3", "--trials-per-job", "3"]
+        launcher = start(config, folder, *ON_SLURM, *options)
+        self.disturb(folder, cluster, launcher)
+        said = launcher.finish()
+
+        assert "while at work: CANCELLED" in said
+        assert "12 done, 0 failed, 0 missing of 12" in said
+        trials = [trial.id for trial in load_plan(folder).trials]
+        assert sorted(record["id"] for record in store.read_records(folder)) == sorted(trials)
+        assert not claimed_trials(folder)
+        assert not live_jobs(folder)
+        start(config, laptop, "--workers", "2", "--threads", "1").finish()
+        assert report(folder) == report(laptop)
+
+    @staticmethod
+    def disturb(folder, cluster, launcher):
+        first, second = wait_for_training(folder, number=2).items()
+        os.kill(workers_of(first[1])[0], signal.SIGKILL)
+
+        # SLURM looks at the time limits every thirty seconds, and warns jobs that will be over before long.
+        call("scontrol", "update", f"JobId={second[0]}", "TimeLimit=1", check=True)
+        wait_until(lambda: num_restarts(second[0]), 60, "a job to be out of time, and requeued")
+        assert "SIGUSR2" in (folder / "jobs" / f"{second[0]}_0_log.err").read_text()
+        call("scontrol", "update", f"JobId={second[0]}", "TimeLimit=3", check=True)
+
+        cancelled = next(iter(wait_for_training(folder)))
+        call("scancel", cancelled, check=True)
+
+        wait_for_training(folder, other_than=[cancelled])
+        before = num_restarts()
+        preempting = ("--partition=hi", "--ntasks=2", "--time=1", f"--chdir={cluster.folder}", "--wrap=sleep 1")
+        call("sbatch", *preempting, check=True)
+        wait_until(lambda: num_restarts() > before, 60, "a job to be preempted, and requeued")
+
+        cluster.stop_controller()
+        wait_until(lambda: "SLURM does not answer" in launcher.said, 60, "the launcher to notice")
+        cluster.start_controller()
+
+
+@pytest.mark.slurm
+@pytest.mark.slow
+def test_two_nodes_train_one_trial(write_sweep, tmp_path, start):
+    config = write_sweep(
+        ("trainer: {accelerator: cpu}", "trainer: {accelerator: cpu, num_nodes: 2, devices: 1, strategy: ddp}"),
+        ("train_sizes: [11, 23]", "train_sizes: [64]"),
+        ("learning_rates: [0.001, 0.01]", "learning_rates: [0.003]"),
+        ("seeds: [0, 1]", "seeds: [0]"),
+        ("  cnn:\n", "  cnn: &cnn\n"),
+    )
+    text = config.read_text()
+    config.write_text(text[: text.index("  cnn:")] + text[text.index("train_sizes") :])
+    folder = tmp_path / "out"
+    with SlurmCluster(tmp_path / "slurm", num_nodes=2, cpus_per_node=1):
+        start(config, folder, *ON_SLURM, "--time", "5", "--setup", "export MASTER_ADDR=127.0.0.1").finish()
+    (record,) = store.read_records(folder)
+    assert record["status"] == "done", record["error"]
+    assert record["test"]["accuracy"] is not None
+    script = next((folder / "jobs").glob("*_submission.sh")).read_text()
+    assert "--nodes=2\n" in script
+    assert "--ntasks-per-node=1\n" in script
+
+
+@pytest.mark.slurm
+@pytest.mark.slow
+def test_submitted_jobs_count_and_are_cancelled(write_sweep, tmp_path, cluster, start):
+    config, folder = write_sweep(("amount: 3", "amount: 100000")), tmp_path / "out"
+    options = [*ON_SLURM, "--time", "5", "--trials-per-job", "4"]
+    assert "16 missing" in start(config, folder, *options, "--no-wait").finish()
+    assert [submission.num_jobs for submission in read_submissions(folder)] == [4]
+
+    assert "16 missing" in start(config, folder, *options, "--no-wait").finish()
+    assert len(read_submissions(folder)) == 1, "the jobs of the first command take all trials"
+
+    attached = start(config, folder, *options)
+    wait_for_training(folder)
+    attached.process.send_signal(signal.SIGINT)
+    assert "the cluster jobs go on" in attached.finish(code=130)
+    assert len(live_jobs(folder)) == 4
+
+    lines = describe_jobs(folder)
+    assert lines[0] == "cluster jobs: 2 running, 2 waiting"
+    assert re.fullmatch(r"  \d+_0 running on n1: vit, 11 images, seed 0, rate 0\.0\d+", lines[1])
+    assert re.fullmatch(r"  \d+_2, \d+_3 waiting: \w+", lines[3])
+
+    attached = start(config, folder, *options)
+    wait_until(lambda: [owner for owner in read_heartbeats(folder) if owner.kind == "local"], 30, "it to attach")
+    said = subprocess.run([*VITLAB, "cancel", str(folder)], check=True, capture_output=True, text=True).stdout
+    assert "4 cluster jobs cancelled" in said
+    attached.finish(code=128)
+    wait_until(lambda: not live_jobs(folder), 30, "the jobs to end")
+    assert len(read_submissions(folder)) == 1, "what was cancelled on purpose is not submitted again"
+    assert not [owner for owner in read_heartbeats(folder) if owner.kind == "slurm"]
+    assert store.resume_path(folder, load_plan(folder).trials[0].id).exists()
+
+
+@pytest.mark.slurm
+@pytest.mark.slow
+def test_what_slurm_refuses_is_said_in_its_words(plan, tmp_path, cluster):
+    launcher = SlurmLauncher(JobResources(partition="nope"), SessionSettings(num_threads=1))
+    with pytest.raises(
+        ValueError, match=r"refused .*--partition nope.*Invalid partition name.*Partitions here: ci, hi"
+    ):
+        launcher.run(plan, tmp_path / "out")
+    assert not read_submissions(tmp_path / "out")
+
+
+@pytest.mark.slurm
+@pytest.mark.slow
+def test_jobs_that_never_begin_end_the_sweep_with_their_words(plan, tmp_path, cluster):
+    resources = JobResources(time_minutes=1, setup=("echo no such module: cuda >&2; exit 1",))
+    launcher = SlurmLauncher(resources, SessionSettings(num_threads=1, patience_seconds=4.5, max_attempts=2))
+    with pytest.raises(ValueError, match=r"2 cluster jobs in a row came to nothing.*no such module: cuda"):
+        launcher.run(plan, tmp_path / "out")
+
+
+class TestWithoutCluster:
+    """What is known without asking a cluster."""
+
+    def test_more_jobs_are_needed_only_for_what_the_live_ones_do_not_take(self):
+        assert jobs_needed(num_fits=10, capacity=[], trials_per_job=4) == 3
+        assert jobs_needed(num_fits=10, capacity=[4, 2], trials_per_job=4) == 1
+        assert jobs_needed(num_fits=10, capacity=[4, 4, 2], trials_per_job=4) == 0
+
+    def test_tests_alone_need_one_job_if_there_is_none(self):
+        assert jobs_needed(num_fits=0, capacity=[], trials_per_job=4) == 1
+        assert jobs_needed(num_fits=0, capacity=[0], trials_per_job=4) == 0
+
+    def test_a_machine_without_slurm_is_told_what_to_use_instead(self, plan, tmp_path, monkeypatch):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(ValueError, match=r"no SLURM on this machine.*--launcher local.*--shard"):
+            SlurmLauncher().run(plan, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize(
+        ("directive", "words"),
+        [
+            ("ntasks-per-node=4", "always equals trainer.devices"),
+            ("--nodes=2", "always equals trainer.num_nodes"),
+            ("time=20", "use --time"),
+            ("cpus_per_task=2", "use --cpus"),
+            ("p=high", "give NAME=VALUE"),
+        ],
+    )
+    def test_directives_that_would_break_jobs_are_refused(self, directive, words):
+        with pytest.raises(ValueError, match=words):
+            JobResources(directives=(directive,))
+
+    @pytest.mark.parametrize(
+        ("trainer", "gpus", "words"),
+        [
+            ("accelerator: gpu", 0, "give --gpus 1"),
+            ("accelerator: gpu, devices: 4", 2, "give --gpus 4"),
+            ("accelerator: cpu, devices: auto", 0, "trainer.devices is 'auto'"),
+        ],
+    )
+    def test_trials_that_would_miss_their_devices_are_refused(self, write_sweep, tmp_path, trainer, gpus, words):
+        plan = read_sweep(write_sweep(("accelerator: cpu", trainer)))
+        with pytest.raises(ValueError, match=words):
+            SlurmLauncher(JobResources(gpus=gpus)).run(plan, tmp_path / "out")
+
+    def test_idle_workers_of_a_job_are_refused(self):
+        with pytest.raises(ValueError, match="give --trials-per-job 4"):
+            SlurmLauncher(settings=SessionSettings(num_workers=4), trials_per_job=2)
+
+    def test_a_job_that_never_began_has_no_note(self, tmp_path):
+        assert read_note(tmp_path, "17_3") is None

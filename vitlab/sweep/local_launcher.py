@@ -1,0 +1,103 @@
+"""Running a sweep on this machine: in this process, or on persistent worker processes.
+
+Several launchers may work in one folder, on one machine or on many that share it. Ctrl-C, SIGTERM and SIGUSR1 have the
+running trials saved; whatever a launcher did not finish, the same command does.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vitlab.sweep.plan import Plan
+from vitlab.sweep.schedule import Counts, Task
+from vitlab.sweep.session import Session
+from vitlab.sweep.session_settings import SessionSettings
+
+
+class SweepStoppedError(RuntimeError):
+    """The sweep was asked to stop, by a signal (its number) or by `vitlab cancel` (0)."""
+
+    def __init__(self, number: int) -> None:
+        by = signal.Signals(number).name if number else "vitlab cancel"
+        super().__init__(f"stopped by {by}; what was running is saved, and the same command goes on")
+        self.number = number
+
+
+@dataclass(frozen=True)
+class LocalLauncher:
+    """Run a sweep on this machine.
+
+    Args:
+        settings: How many trials at a time and how; one at a time runs in this process.
+        shard: None, or (i, n): do only the i-th of n parts of the trials, counted from 1, and do not wait for the rest;
+            for schedulers of any kind that start n such commands.
+    """
+
+    settings: SessionSettings = SessionSettings()
+    shard: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
+            raise ValueError(f"--shard is {self.shard[0]}/{self.shard[1]}; give i/n with i from 1 to n, such as 1/4")
+
+    def run(self, plan: Plan, folder: Path) -> Counts:
+        """Run what is missing of a sweep.
+
+        Args:
+            plan: The sweep.
+            folder: Where its records are and will be.
+
+        Returns:
+            How many trials are done, failed and missing at the end.
+
+        Raises:
+            ValueError: The folder is another sweep's, the settings of a model cannot be right (nothing has been
+                trained then), or records cannot be written.
+            SweepStoppedError: It was asked to stop.
+            KeyboardInterrupt: The user stopped it.
+        """
+        settings = replace(self.settings, in_process=self.settings.num_workers == 1)
+        if self.shard is not None:
+            settings = replace(settings, may_do=_share(plan, *self.shard))
+        session = Session(plan, folder, settings, kind="local" if self.shard is None else "shard")
+        with _stopping_on_signals(session) as caught:
+            counts = session.run()
+        if session.was_stopped:
+            raise SweepStoppedError(caught[0] if caught else 0)
+        return counts
+
+
+def _share(plan: Plan, part: int, num_parts: int) -> Any:
+    """Return which tasks are a shard's: every n-th fit, and the test of any trial whose arm it sees complete."""
+    fits = {trial.id for trial in plan.trials[part - 1 :: num_parts]}
+
+    def is_ours(task: Task) -> bool:
+        kind, trial = task
+        return kind == "test" or trial.id in fits
+
+    return is_ours
+
+
+@contextlib.contextmanager
+def _stopping_on_signals(session: Session) -> Iterator[list[int]]:
+    """Have SIGTERM and SIGUSR1 stop a session in order; yields the list of those that came."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        caught.append(number)
+        session.stop()
+
+    names = [name for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in (getattr(signal, name) for name in names)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,140 @@
+"""What becomes of a sweep's cluster jobs: which are alive, what they will still take, what went wrong with others."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from vitlab.sweep import slurm_queue
+from vitlab.sweep.owners import Heartbeat, declare_dead
+from vitlab.sweep.slurm_job import Shape, read_note
+from vitlab.sweep.slurm_queue import State, Submission
+
+
+class SlurmWatch:
+    """Watches the jobs of one sweep folder, whoever submitted them.
+
+    Args:
+        folder: The sweep folder.
+        max_ill_starts: How many jobs in a row may come to nothing.
+        say: Told in words what went wrong.
+    """
+
+    def __init__(self, folder: Path, max_ill_starts: int, say: Callable[[str], None]) -> None:
+        self._folder, self._max_ill_starts, self._say = Path(folder), max_ill_starts, say
+        self._submissions: dict[str, Submission] = {}
+        self._live: dict[str, Submission] = {}  # those that were alive when last asked for
+        self._states: dict[str, State] = {}
+        self._new: set[str] = set()  # jobs that were never asked for; their end would be old news
+        self._gone: set[str] = set()  # owners whose jobs had no process at the last look
+        self._ill_starts = 0
+
+    @property
+    def num_live(self) -> int:
+        """How many jobs wait or run."""
+        return len(self._live)
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What all jobs wait for, in SLURM's words; None where some run or none are there."""
+        if not self._live or not all(state.is_waiting for state in self._states.values()):
+            return None
+        return ", ".join(sorted({state.reason for state in self._states.values() if state.reason})) or None
+
+    def add(self, submission: Submission) -> None:
+        """Watch jobs that were just submitted."""
+        self._submissions[submission.array] = submission
+        self._live |= dict.fromkeys(submission.jobs, submission)
+
+    def look(self, living: Sequence[Heartbeat]) -> None:
+        """Ask SLURM for the jobs.
+
+        Args:
+            living: The owners, as they were before this call: one whose job then waits has lost that job.
+
+        Raises:
+            QueueUnavailableError: SLURM does not answer; nothing has changed then.
+            ValueError: One job after the other comes to nothing; the message says why.
+        """
+        for submission in slurm_queue.read_submissions(self._folder):
+            if submission.array not in self._submissions:
+                self.add(submission)
+                self._new.update(submission.jobs)
+        states = slurm_queue.jobs(self._live) if self._live else {}
+        self._bury(living, states)
+        self._states = {job: state for job, state in states.items() if not state.is_over}
+        ended = {job: state for job, state in states.items() if state.is_over}
+        for job in ended:
+            del self._live[job]
+        to_judge = {job: state for job, state in ended.items() if job not in self._new}
+        self._new.clear()
+        for job, state in to_judge.items():
+            self._judge(job, state)
+
+    def capacity(self, living: Sequence[Heartbeat]) -> dict[Shape, list[int]]:
+        """Return how many trials each live job will take beyond those in its hands, by the shape that it is for."""
+        will_take = {owner.details.get("job"): owner.details.get("will_take") for owner in living}
+        capacity: dict[Shape, list[int]] = {}
+        for job, submission in self._live.items():
+            state = self._states.get(job)
+            takes = will_take.get(job)
+            if state is None or state.is_waiting:
+                takes = submission.trials_per_job
+            elif takes is None:  # it has just begun, or is about to end
+                takes = 0 if state.name == "COMPLETING" else submission.trials_per_job
+            capacity.setdefault(submission.shape, []).append(max(0, takes))
+        return capacity
+
+    def cancel_waiting(self) -> int:
+        """Cancel the jobs that have not begun, and say how many."""
+        waiting = [job for job in self._live if job not in self._states or self._states[job].is_waiting]
+        slurm_queue.cancel(waiting)
+        return len(waiting)
+
+    def _bury(self, living: Sequence[Heartbeat], states: dict[str, State]) -> None:
+        """Declare owners dead whose job has ended or waits again; seen twice, in case the process is just ending."""
+        jobs = {owner.id: owner.details.get("job") for owner in living if owner.kind == "slurm"}
+        without_process = {job for job, state in states.items() if state.is_over or state.is_waiting}
+        gone = {owner for owner, job in jobs.items() if job in without_process or job not in self._live}
+        for owner in gone & self._gone:
+            declare_dead(self._folder, owner)
+        self._gone = gone
+
+    def _judge(self, job: str, state: State) -> None:
+        """Say what was wrong with a job that has ended."""
+        note = read_note(self._folder, job)
+        if note is not None and note["state"] != "failed":
+            self._ill_starts = 0
+            if note["state"] != "ended":
+                self._say(f"job {job} was ended while at work: {state}; other jobs take over its trials")
+            return
+        self._ill_starts += 1
+        words = f"failed: {note['error']}" if note else f"ended before it had begun: {state}{self._log_of(job)}"
+        self._say(f"job {job} {words}")
+        if self._ill_starts >= self._max_ill_starts:
+            raise ValueError(
+                f"{self._ill_starts} cluster jobs in a row came to nothing. The last, {job}, {words}. What is done "
+                "stays done, and the same command goes on"
+            )
+
+    def _log_of(self, job: str) -> str:
+        jobs = self._folder / slurm_queue.JOBS_FOLDER
+        log = jobs / f"{job}_0_log.err"
+        if not log.exists():
+            return (
+                f"; it left no log in {jobs}. If it was not cancelled: can the nodes see that folder and write there?"
+            )
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        return f"; it wrote last: {' | '.join(lines[-3:])}" if lines else f"; see {log}"
+
+
+def jobs_needed(num_fits: int, capacity: Sequence[int], trials_per_job: int) -> int:
+    """Return how many more jobs are needed for what is left to do.
+
+    Args:
+        num_fits: Trials that are not done and in nobody's hands; 0 where only tests are left.
+        capacity: How many trials each of the live jobs will still take; any of them does tests as well.
+        trials_per_job: How many a new job takes.
+    """
+    left = num_fits - sum(capacity)
+    if left > 0:
+        return -(-left // trials_per_job)
+    return 0 if capacity else 1

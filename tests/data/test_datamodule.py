@@ -213,23 +213,47 @@ def test_resumed_run_continues_with_the_next_epoch_order(tmp_path):
     assert labels(first) + labels(second) == labels(whole)
 
 
-class TwoDevices:
+class ManyProcesses:
     """What the data module asks of a trainer."""
 
-    world_size = 2
-
-    def __init__(self, rank):
-        self.global_rank = rank
+    def __init__(self, rank=0, world_size=2):
+        self.global_rank, self.world_size = rank, world_size
 
 
-def test_two_devices_count_each_validation_and_test_image_once():
+def test_two_processes_count_each_validation_and_test_image_once():
     counts = {"val": [], "test": [], "train": []}
     for rank in range(2):
         data = DataModule(glyphs(), train_size=60, val_size=31, batch_size=20)
-        data.trainer = TwoDevices(rank)
+        data.trainer = ManyProcesses(rank)
         for name in counts:
             counts[name] += [sum(len(labels) for _, labels in getattr(data, f"{name}_dataloader")())]
     assert (sum(counts["val"]), sum(counts["test"]), counts["train"]) == (31, 37, [30, 30])
+
+
+@pytest.mark.parametrize(
+    ("processes", "train_size", "batch_size", "message"),
+    [
+        (3, 60, 20, r"batch_size 20 .* is not divisible by 3 processes; use 18 or 21"),
+        (3, 60, 2, r"batch_size 2 .* is not divisible by 3 processes; use 3,"),
+        (4, 18, 20, r"18 training images are less than a batch of 20, .* 4 processes cannot share it equally"),
+    ],
+)
+def test_unequal_shares_of_a_training_batch_are_refused(processes, train_size, batch_size, message):
+    data = DataModule(glyphs(), train_size=train_size, val_size=31, batch_size=batch_size)
+    data.setup("fit")
+    data.trainer = ManyProcesses(world_size=processes)  # which Lightning may tell it after a first setup
+    with pytest.raises(ValueError, match=message):
+        data.setup("fit")
+    with pytest.raises(ValueError, match=message):
+        data.train_dataloader()
+    data.setup("test")
+    assert len(labels_of(data.test_dataloader())) in (37 // processes, 37 // processes + 1)
+
+
+def test_equal_shares_of_one_small_batch_are_served():
+    data = DataModule(glyphs(), train_size=18, val_size=31, batch_size=20)
+    data.trainer = ManyProcesses(world_size=2)
+    assert [len(labels) for _, labels in data.train_dataloader()] == [9]
 
 
 def save_folder(root, per_class, size=9):

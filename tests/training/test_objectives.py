@@ -6,12 +6,14 @@ import lightning
 import pytest
 import torch
 from torch.nn import functional
+from torchmetrics.classification import MulticlassCalibrationError
 
 from vitlab.attention import Grid
 from vitlab.models import DenseHead, TranscriptionHead, ViT, ViTShape
 from vitlab.training import Classifier
-from vitlab.training.label_objective import LabelObjective
+from vitlab.training.label_objective import CalibrationError, LabelObjective
 from vitlab.training.mask_objective import MaskObjective
+from vitlab.training.objective import ExactMean
 from vitlab.training.sequence_objective import SequenceObjective
 
 CLASSES = 3
@@ -142,6 +144,38 @@ def test_a_sequence_that_the_steps_cannot_hold_is_refused():
 def test_what_does_not_go_with_a_target_is_refused(options, words):
     with pytest.raises(ValueError, match=words):
         Classifier(torch.nn.Identity(), CLASSES, **options)
+
+
+def test_calibration_error_is_that_of_torchmetrics():
+    torch.manual_seed(0)
+    for scale in (0.1, 1.0, 100.0):  # hardly sure, sure at times, sure to the last digit
+        probabilities, labels = (scale * torch.randn(1003, 7)).softmax(dim=-1), torch.randint(7, (1003,))
+        expected, metric = MulticlassCalibrationError(7, n_bins=15), CalibrationError()
+        expected.update(probabilities, labels)
+        metric.update(probabilities, labels)
+        torch.testing.assert_close(metric.compute(), expected.compute(), atol=1e-6, rtol=0)
+
+
+def test_metrics_are_equal_to_the_last_digit_whatever_the_order_and_the_batches():
+    """As several processes make them; float32 sums of the same numbers differ."""
+    torch.manual_seed(0)
+    logits, labels = 3 * torch.randn(1003, 7), torch.randint(7, (1003,))
+    order = torch.randperm(1003)
+    whole = measured(LabelObjective(7), [(logits, labels)])
+    parts = zip(logits[order].split(89), labels[order].split(89), strict=True)
+    assert measured(LabelObjective(7), parts) == whole
+
+
+def test_a_mean_has_the_digits_of_float32_and_hides_nothing():
+    values, metric = torch.rand(1003) * torch.logspace(-3, 6, 1003), ExactMean()
+    metric.update(values)
+    assert metric.compute().item() == pytest.approx(values.double().mean().item(), rel=1e-7)
+    metric.update(torch.tensor([2.0, 4.0]), count=torch.tensor(8))
+    assert metric.compute().item() == pytest.approx((values.double().sum().item() + 6) / 1011, rel=1e-7)
+    for broken in (torch.nan, torch.inf, 2.0**32):
+        metric = ExactMean()
+        metric.update(torch.tensor([1.0, broken]))
+        assert torch.isnan(metric.compute())
 
 
 class Loader(list):

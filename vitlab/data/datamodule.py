@@ -25,7 +25,7 @@ MIN_STD = 1 / 255
 class DataModule(LightningDataModule):
     """Serves one data set to a Lightning trainer.
 
-    With several devices, each takes its share of every batch; Lightning leaves loaders of this kind as they are.
+    With several processes, each takes its share of every batch; Lightning leaves loaders of this kind as they are.
 
     Args:
         dataset: where the images come from.
@@ -33,7 +33,8 @@ class DataModule(LightningDataModule):
             validation leaves. With the same seed, smaller subsets are contained in larger ones.
         val_size: validation images split from the training data, as a number or as a fraction between 0 and 1. Not used
             when the data set has validation images of its own.
-        batch_size: images per step, over all devices together, 1 or more.
+        batch_size: images in a batch, over all processes together, 1 or more; every process takes equally many. A step
+            of the optimizer takes one batch, or as many as trainer.accumulate_grad_batches says.
         seed: seed of the training subset, the order and the augmentation, 0 or more.
         augmentation: random changes to training images; null for none. They keep labels, not masks or sequences.
         num_workers: processes that read images too large to be held in memory; 0 reads in the main process.
@@ -122,13 +123,17 @@ class DataModule(LightningDataModule):
         self.dataset.prepare()
 
     def setup(self, stage: str | None = None) -> None:
-        """Splits the images and computes the channel statistics; a second call does nothing.
+        """Splits the images and computes the channel statistics, unless an earlier call has.
 
         Raises:
-            ValueError: the data cannot give the sizes.
+            ValueError: the data cannot give the sizes, or a training batch cannot be shared by the processes.
         """
-        if self._statistics is not None:
-            return
+        if self._statistics is None:
+            self._read()
+        if stage == "fit":
+            self._check_shares()
+
+    def _read(self) -> None:
         train, own_validation = self.dataset.train(), self.dataset.validation()
         if own_validation is not None:
             pool, self._val = np.arange(len(train)), (own_validation, np.arange(len(own_validation)))
@@ -161,7 +166,7 @@ class DataModule(LightningDataModule):
 
     def train_dataloader(self) -> InMemoryLoader | WorkerLoader:
         """Shuffled, augmented batches of the training subset."""
-        self.setup()
+        self.setup("fit")
         return self._loader(*self._train, shuffle=True)
 
     def val_dataloader(self) -> InMemoryLoader | WorkerLoader:
@@ -206,6 +211,26 @@ class DataModule(LightningDataModule):
             self._normalizers[device] = (1 / (255 * std)).float().to(device), (-mean / std).float().to(device)
         return self._normalizers[device]
 
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    def _check_shares(self) -> None:
+        """Refuse a training batch of which the processes would get unequal shares: its images would weigh unequally."""
+        processes, num_images = self._world_size, len(self._train[1])
+        if self.batch_size % processes:
+            below = self.batch_size // processes * processes
+            raise ValueError(
+                f"batch_size {self.batch_size} (over all processes) is not divisible by {processes} processes; use "
+                f"{f'{below} or ' if below else ''}{below + processes}, or another trainer.devices"
+            )
+        if num_images < self.batch_size and num_images % processes:
+            raise ValueError(
+                f"{num_images} training images are less than a batch of {self.batch_size}, so all of them make one "
+                f"batch, and {processes} processes cannot share it equally; use a train_size that is a multiple of "
+                f"{processes}, or another trainer.devices"
+            )
+
     def _loader(self, images: Images, indices: np.ndarray, shuffle: bool) -> InMemoryLoader | WorkerLoader:
         # Small images fill a larger batch when no gradients are kept; the results do not depend on it.
         larger = (
@@ -217,7 +242,7 @@ class DataModule(LightningDataModule):
             seed=self.seed,
             shuffle=shuffle,
             rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=self.trainer.world_size if self.trainer else 1,
+            world_size=self._world_size,
         )
         augmentation = self.augmentation if shuffle else None
         if images.in_memory:

@@ -4,10 +4,14 @@ Both families of a comparison must see the same images in the same order, howeve
 initialization drew. So the order has a generator of its own, and the global one is neither read nor advanced.
 
 Several devices share each batch: no sample is counted twice, as padded samplers do, and none is left out.
+
+For the same reason a training that was interrupted needs to know no more than an epoch and a number of batches to go on
+with exactly those that were left, whatever worker processes had already read.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -71,10 +75,21 @@ class EpochOrder:
         self.num_images, self.batch_size, self.seed, self.shuffle = num_images, batch_size, seed, shuffle
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
+        self._place = 0, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch whose order comes next; Lightning calls this before each epoch."""
         self.epoch = epoch
+
+    def resume_at(self, epoch: int, num_batches: int) -> None:
+        """Leaves out the first batches of one epoch, once; another epoch that comes first is whole."""
+        self._place = epoch, num_batches
+
+    @property
+    def first_batch(self) -> int:
+        """Number of the batch that comes next when the order is asked for; 0 but where training was interrupted."""
+        epoch, num_batches = self._place
+        return num_batches if epoch == self.epoch else 0
 
     def __len__(self) -> int:
         if self.shuffle:
@@ -84,6 +99,7 @@ class EpochOrder:
         return min(-(-self.num_images // self.batch_size), self.num_images // self.world_size)
 
     def __iter__(self) -> Iterator[BatchPlan]:
+        first, self._place = self.first_batch, (0, 0)
         if self.shuffle:
             keys = random_words(self.num_images, self.seed, "order", self.epoch)
             order = np.argsort(keys, kind="stable")[: len(self) * self.batch_size]
@@ -91,11 +107,46 @@ class EpochOrder:
             order = np.arange(self.num_images)
         seeds = random_words(len(self), self.seed, f"augmentation of rank {self.rank}", self.epoch)
         # Near-equal batches give every device a share of each, hence equally many steps.
-        for positions, seed in zip(np.array_split(order, len(self)), seeds, strict=True):
+        for positions, seed in list(zip(np.array_split(order, len(self)), seeds, strict=True))[first:]:
             yield BatchPlan(positions[self.rank :: self.world_size], int(seed))
 
 
-class InMemoryLoader:
+class _ResumableLoader(ABC):
+    """A loader that knows how many batches of which epoch it has given; Lightning keeps that in its checkpoints.
+
+    An epoch begins when its first batch is asked for, not before: Lightning makes the iterator before it says which
+    epoch it is for.
+    """
+
+    batch_sampler = None  # Lightning looks for it beside `sampler`
+
+    def __init__(self, order: EpochOrder) -> None:
+        self.sampler = order  # Lightning looks for `sampler.set_epoch`
+        self._epoch = self._num_given = 0
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._epoch, self._num_given = self.sampler.epoch, self.sampler.first_batch
+        for batch in self._batches():
+            self._num_given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Returns the epoch and how many of its batches were given; those that a worker has read ahead do not count."""
+        return {"epoch": self._epoch, "batches": self._num_given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on after the batches that were given, if the epoch asked for next is the one that was interrupted."""
+        self.sampler.resume_at(state["epoch"], state["batches"])
+
+    @abstractmethod
+    def _batches(self) -> Iterator[Batch]:
+        """The batches of the order."""
+
+
+class InMemoryLoader(_ResumableLoader):
     """Batches cut from one array that holds all images, without worker processes.
 
     Args:
@@ -108,20 +159,15 @@ class InMemoryLoader:
         iterates over pairs: images uint8 (batch, channels, height, width), targets int64 (batch, ...).
     """
 
-    batch_sampler = None  # Lightning looks for it beside `sampler`
-
     def __init__(
         self, images: LabeledImages, indices: np.ndarray, order: EpochOrder, augment: Augment | None = None
     ) -> None:
-        self.sampler = order  # Lightning looks for `sampler.set_epoch`
+        super().__init__(order)
         self.augment = augment
         self.targets = torch.from_numpy(images.targets(indices))
         self.pixels = images.batch(indices)
 
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-    def __iter__(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[Batch]:
         for plan in self.sampler:
             pixels = self.pixels[plan.positions]
             if self.augment:
@@ -129,7 +175,7 @@ class InMemoryLoader:
             yield _channels_first(pixels), self.targets[torch.from_numpy(plan.positions)].long()
 
 
-class WorkerLoader:
+class WorkerLoader(_ResumableLoader):
     """Batches read by worker processes, for images too large to hold in memory.
 
     It holds a torch DataLoader rather than being one, because Lightning rebuilds a DataLoader's sampler for prediction.
@@ -145,8 +191,6 @@ class WorkerLoader:
         iterates over pairs: images uint8 (batch, channels, height, width), targets int64 (batch, ...).
     """
 
-    batch_sampler = None
-
     def __init__(
         self,
         images: LabeledImages,
@@ -155,7 +199,7 @@ class WorkerLoader:
         augment: Augment | None = None,
         num_workers: int = 0,
     ) -> None:
-        self.sampler = order
+        super().__init__(order)
         self._loader = DataLoader(
             _PlannedBatches(images, indices, augment),
             batch_size=None,  # the order makes the batches; a worker reads a whole one
@@ -167,10 +211,16 @@ class WorkerLoader:
             generator=torch.Generator().manual_seed(order.seed % 2**63),
         )
 
-    def __len__(self) -> int:
-        return len(self.sampler)
+    @property
+    def _iterator(self) -> Any:
+        """Lightning ends worker processes through this name of DataLoader's, else they live on after the training."""
+        return self._loader._iterator
 
-    def __iter__(self) -> Iterator[Batch]:
+    @_iterator.setter
+    def _iterator(self, iterator: Any) -> None:
+        self._loader._iterator = iterator
+
+    def _batches(self) -> Iterator[Batch]:
         return iter(self._loader)
 
 

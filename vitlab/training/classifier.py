@@ -9,6 +9,7 @@ import warnings
 
 import lightning
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
@@ -17,16 +18,25 @@ from vitlab.training.label_objective import LabelObjective
 from vitlab.training.mask_objective import MaskObjective
 from vitlab.training.optimizer import AdamW, OptimizerRecipe, warmup_cosine
 from vitlab.training.sequence_objective import SequenceObjective
+from vitlab.training.sharding import differ_by_rank, has_batch_norm, shard
 
 Batch = tuple[Tensor, Tensor]
 
 OBJECTIVES = {"label": LabelObjective, "mask": MaskObjective, "sequence": SequenceObjective}
 
 _STEPS_BETWEEN_LOSS_CHECKS = 20  # on a GPU each check waits for the device
+_BATCH_NORM_ALONE = (
+    "the model has BatchNorm, and each of the {processes} processes normalizes by its own share of the batch, so the "
+    "result depends on their number; set trainer.sync_batchnorm: true (GPUs only), or a model without BatchNorm (for "
+    "vitlab's ResNet: norm: group)"
+)
 
 
 class Classifier(lightning.LightningModule):
     """Train and evaluate one image classifier.
+
+    With several processes each sees its share of every batch, and all hold the same weights, or under
+    ModelParallelStrategy a share of them.
 
     Args:
         backbone: The model: maps images (batch, channels, height, width) to logits: (batch, classes) for labels,
@@ -86,12 +96,31 @@ class Classifier(lightning.LightningModule):
         """Return logits."""
         return self.backbone(images)
 
+    def setup(self, stage: str) -> None:
+        """Draw random numbers of its own in each process; Lightning calls this before it restores a checkpoint.
+
+        Args:
+            stage: `fit`, `validate`, `test` or `predict`.
+        """
+        if stage == "fit":
+            differ_by_rank(self.global_rank)
+
+    def configure_model(self) -> None:
+        """Share the weights among the processes where the strategy asks for it; Lightning calls this in each."""
+        if self.device_mesh is not None:
+            shard(self.backbone, self.device_mesh)
+
+    def on_fit_start(self) -> None:
+        """Say so when several processes cannot give what one would."""
+        if self.trainer.world_size > 1 and has_batch_norm(self.backbone):
+            rank_zero_warn(_BATCH_NORM_ALONE.format(processes=self.trainer.world_size))
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the training loss of a batch."""
         images, targets = self.mix(*batch) if self.mix else batch
         loss = self.objective.loss(self(images), targets)
         if self.global_step % self.trainer.log_every_n_steps == 0:
-            self.log("train/loss", loss.detach())
+            self.log("train/loss", loss.detach(), sync_dist=True)  # a mean over equal shares of the batch
         if self.device.type == "cpu" or self.global_step % _STEPS_BETWEEN_LOSS_CHECKS == 0:
             self._check_finite(loss)
         return loss
@@ -145,8 +174,11 @@ class Classifier(lightning.LightningModule):
             self.log(f"{stage}/{name}", metric, on_step=False, on_epoch=True, prog_bar=name == "accuracy")
 
     def _check_finite(self, loss: Tensor) -> None:
-        if not torch.isfinite(loss):
-            raise FloatingPointError(self._divergence(f"the training loss is {loss.item()}"))
+        finite = bool(torch.isfinite(loss))
+        # All processes stop together: one alone would leave the others waiting for its gradients.
+        if not self.trainer.strategy.reduce_boolean_decision(finite):
+            loss_is = "loss of another process is not a number" if finite else f"loss is {loss.item()}"
+            raise FloatingPointError(self._divergence(f"the training {loss_is}"))
 
     def _divergence(self, what: str) -> str:
         return f"{what} at step {self.global_step} with learning rate {self.learning_rate:g}; try a smaller one"

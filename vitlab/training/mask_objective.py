@@ -6,10 +6,9 @@ PASCAL VOC), not image by image; a class that is neither there nor predicted is 
 
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
-from vitlab.training.objective import Objective, check_shape
+from vitlab.training.objective import ExactMean, Objective, check_shape
 
 
 class MaskObjective(Objective):
@@ -26,7 +25,7 @@ class MaskObjective(Objective):
         """Return nll and accuracy, per pixel, and mean_iou."""
         return nn.ModuleDict(
             {
-                "nll": MeanMetric(),
+                "nll": ExactMean(),
                 "accuracy": MulticlassAccuracy(self.num_classes, average="micro"),
                 "mean_iou": MulticlassJaccardIndex(self.num_classes, average="macro"),
             }

@@ -2,12 +2,51 @@
 
 Metrics have the same names where they mean the same, so that sweeps and reports, which read `val/accuracy` and
 `val/nll`, work for every kind: accuracy is the share of what was asked for that is right, nll the loss itself, in nats.
+
+Sums are kept in whole numbers, because those do not depend on the order of their terms: one process and many report the
+same digits. torchmetrics' MeanMetric adds float32 (and leaves out what is not a number, which should be seen).
 """
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
+
+UNIT = 2**24  # units to 1: what float32 tells apart just below 1
+
+
+class ExactMean(Metric):
+    """Mean of numbers up to 2**32, rounded to 1/UNIT each; NaN if one of them is larger or no number."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "count", "num_lost"):
+            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, values: Tensor, count: Tensor | None = None) -> None:
+        """Add numbers.
+
+        Args:
+            values: Any shape.
+            count: What to divide their sum by, in place of how many they are.
+        """
+        usable = values.abs() < 2**32
+        self.total += in_units(values.where(usable, 0)).sum()
+        self.count += values.numel() if count is None else count
+        self.num_lost += (~usable).sum()
+
+    def compute(self) -> Tensor:
+        """Return the mean."""
+        mean = self.total / (self.count * UNIT)
+        return mean.where(self.num_lost == 0, torch.nan)
+
+
+def in_units(values: Tensor) -> Tensor:
+    """Return numbers as whole multiples of 1/UNIT, int64."""
+    return (values * UNIT).round().long()
 
 
 class Objective(nn.Module, ABC):

@@ -12,15 +12,18 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
+from torch import distributed
 
 from vitlab.atomic_file import atomic_file
 from vitlab.training.transcription import PADDING
+
+Share = tuple[np.ndarray, torch.Tensor]
 
 
 class PredictionWriter(BasePredictionWriter):
     """Write image index, what is true, what was predicted and, of a label, its probability to `predictions.csv`.
 
-    With several processes each writes its share, `predictions-RANK.csv`.
+    With several processes the first one writes what all have predicted, in the order of the images.
 
     Raises:
         ValueError: The data set asks for masks.
@@ -45,21 +48,33 @@ class PredictionWriter(BasePredictionWriter):
         batch_indices: Sequence[Any],
     ) -> None:
         """Write the file; Lightning calls this with what predict_step gave for every batch."""
+        # Lightning may have been told to stop early: as many images as there are predictions.
+        answers = torch.cat(list(predictions)).cpu()
+        planned = np.concatenate([plan.positions for plan in trainer.predict_dataloaders.sampler])
+        shares = _gathered((planned[: len(answers)], answers))
+        if not trainer.is_global_zero:
+            return
         data = trainer.datamodule
-        positions = [int(position) for plan in trainer.predict_dataloaders.sampler for position in plan.positions]
-        # Lightning may have been told to stop early: as many rows as there are predictions.
-        answers = torch.cat(list(predictions))
-        truth = data.dataset.test().targets(np.array(positions[: len(answers)]))
+        positions, answers = np.concatenate([share[0] for share in shares]), torch.cat([share[1] for share in shares])
+        order = np.argsort(positions)
+        positions, answers = positions[order], answers[torch.from_numpy(order)]
         rows = _label_rows if data.target == "label" else _sequence_rows
-        header, *table = rows(data.class_names, truth, answers)
-        share = "" if trainer.world_size == 1 else f"-{trainer.global_rank}"
-        path = Path(trainer.default_root_dir) / f"predictions{share}.csv"
+        header, *table = rows(data.class_names, data.dataset.test().targets(positions), answers)
+        path = Path(trainer.default_root_dir) / "predictions.csv"
         with atomic_file(path) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["image", *header])
-            for position, row in zip(positions, table, strict=False):
-                writer.writerow([position, *row])
+            writer.writerows([position, *row] for position, row in zip(positions.tolist(), table, strict=True))
         print(f"predictions of {len(table):,} test images: {path}")
+
+
+def _gathered(share: Share) -> list[Share]:
+    """Return the shares of all processes to the first one, and to the others nothing of use."""
+    if not distributed.is_initialized():
+        return [share]
+    shares = [share] * distributed.get_world_size()
+    distributed.gather_object(share, shares if distributed.get_rank() == 0 else None)
+    return shares
 
 
 def _label_rows(names: Sequence[str], labels: np.ndarray, probabilities: torch.Tensor) -> Iterator[list[str]]:

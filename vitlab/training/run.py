@@ -20,6 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from vitlab.data import DataModule, write_manifest
 from vitlab.training.classifier import Classifier
 from vitlab.training.predictions import PredictionWriter
+from vitlab.training.resume import ResumeState, is_usable
 from vitlab.training.settings_errors import explain
 
 Metrics = dict[str, float]
@@ -29,6 +30,8 @@ _NOT_FOR_THE_USER = (
     ".*LightningCLI's args parameter is intended to run from within Python.*",
     ".*LeafSpec.* is deprecated.*",
     "(?s).*(JsonargparseDeprecationWarning|was deprecated in v4)",
+    ".*Experiment logs directory .* exists and is not empty.*",  # it holds subset.json
+    ".*Couldn't infer the batch indices fetched from your dataloader.*",  # PredictionWriter knows them
 )
 _FROM_DATA = ("num_classes", "in_channels", "image_size")
 _MANIFEST = "subset.json"
@@ -96,10 +99,16 @@ class _CLI(LightningCLI):
                 raise ValueError(f"num_threads is {threads}; give 1 or more, or null for all cores")
             torch.set_num_threads(threads)
 
+    def instantiate_classes(self) -> None:
+        super().instantiate_classes()
+        self.datamodule.trainer = self.trainer  # whose processes share each batch: refused early if they cannot
+
     def before_fit(self) -> None:
         self.datamodule.setup("fit")  # so that bad data is refused before a log folder exists
-        if self.trainer.logger is not None and self.trainer.is_global_zero:
-            write_manifest(Path(self.trainer.log_dir) / _MANIFEST, self.datamodule.manifest())
+        if self.trainer.logger is not None:
+            folder = Path(self.trainer.log_dir)  # all processes must ask, because the first one answers for all
+            if self.trainer.is_global_zero:
+                write_manifest(folder / _MANIFEST, self.datamodule.manifest())
 
     def after_fit(self) -> None:
         """Measure the final weights."""
@@ -116,28 +125,32 @@ def main(subcommand: str, arguments: Sequence[str]) -> None:
     Raises:
         ValueError: Something in the settings is not allowed; the message says what is.
     """
-    callbacks = [PredictionWriter()] if subcommand == "predict" else []
+    callbacks = {"fit": [ResumeState()], "predict": [PredictionWriter()]}.get(subcommand, [])
     cli = _start([subcommand, *arguments], {"callbacks": callbacks}, subcommand)
     for name, value in getattr(cli, "metrics", {}).items() if cli.trainer.is_global_zero else ():
         print(f"{name} {value:.6g}")
 
 
-def fit(arguments: Sequence[str], callbacks: Sequence[Callback] = ()) -> _CLI:
+def fit(arguments: Sequence[str], callbacks: Sequence[Callback] = (), resume_from: Path | None = None) -> _CLI:
     """Train as `vitlab fit` would, without log files and progress bars; for sweeps.
 
     Args:
         arguments: What would stand after `vitlab fit`.
         callbacks: Added to the Trainer's.
+        resume_from: Where a `resume.Checkpointer` saves this training; it goes on from there if there is such a file.
+            One that is damaged or was written with other arguments is not used, and stderr says so.
 
     Returns:
         The finished command: `metrics`, `trainer`, `model` and `datamodule` hold what came out.
 
     Raises:
+        Interrupted: A Checkpointer among the callbacks was asked to stop.
         Exception: What went wrong, as it was raised; bad settings are a ValueError.
     """
-    cli = prepare(arguments, callbacks)
+    cli = prepare(arguments, [ResumeState(arguments), *callbacks])
+    start = resume_from if resume_from and is_usable(resume_from, arguments, cli.trainer) else None
     with _silence():
-        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=start, weights_only=True)
         cli.metrics = _measure(cli)
     return cli
 

@@ -6,9 +6,8 @@ spell the sequence (section 4.1).
 
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import MeanMetric
 
-from vitlab.training.objective import Objective, check_shape
+from vitlab.training.objective import ExactMean, Objective, check_shape
 from vitlab.training.transcription import edit_distance, fewest_steps, greedy_decode, sequence_lengths
 
 
@@ -35,7 +34,7 @@ class SequenceObjective(Objective):
     def make_metrics(self) -> nn.ModuleDict:
         """Return nll, accuracy (the whole sequence right), edit_distance (mean) and character_error_rate."""
         names = ("nll", "accuracy", "edit_distance", "character_error_rate")
-        return nn.ModuleDict({name: MeanMetric() for name in names})
+        return nn.ModuleDict({name: ExactMean() for name in names})
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the mean negative log-likelihood."""
@@ -48,8 +47,7 @@ class SequenceObjective(Objective):
         metrics["accuracy"].update((distances == 0).float())
         metrics["edit_distance"].update(distances)
         # Errors over characters, both summed over the data set: long sequences count by their length.
-        num_characters = sequence_lengths(targets).sum()
-        metrics["character_error_rate"].update(distances.sum() / num_characters, weight=num_characters)
+        metrics["character_error_rate"].update(distances, count=sequence_lengths(targets).sum())
 
     def predict(self, logits: Tensor) -> Tensor:
         """Return the sequences, (batch, steps), filled up with -1."""

@@ -28,8 +28,8 @@ FOLDERS = {
     ],
     "training": [
         *("optimizer", "transcription", "objective", "label_objective", "mask_objective", "sequence_objective"),
-        *("classifier", "predictions", "settings_errors", "run", "throughput", "attention_cost", "sequence_cost"),
-        "checkpoint",
+        *("sharding", "classifier", "predictions", "settings_errors", "resume", "run", "throughput"),
+        *("attention_cost", "sequence_cost", "checkpoint"),
     ],
     "inspection": [
         *("position_similarity", "kernel_call", "capture", "attention_maps", "attention_distance"),
@@ -38,8 +38,10 @@ FOLDERS = {
         *("model_maps", "drawing", "page_data", "page", "measures"),
     ],
     "sweep": [
-        *("store", "plan", "sweep_file", "record", "selection", "schedule", "folder_lock", "status", "progress"),
-        *("trial", "worker", "worker_process", "launchers"),
+        *("store", "plan", "sweep_file", "record", "selection", "schedule", "owners", "claims", "slurm_queue"),
+        *("status", "merge", "verify", "progress", "trial", "srun", "worker", "worker_process", "in_process"),
+        *("task_runner", "session_settings", "session", "local_launcher", "slurm_job", "slurm_submission"),
+        *("slurm_watch", "slurm_checks", "slurm_launcher"),
     ],
     "analysis": [
         *("wording", "bootstrap", "selection", "learning_curves", "crossover", "data_efficiency", "fairness"),
@@ -47,6 +49,7 @@ FOLDERS = {
         *("dial_chart", "page_style", "page_tables", "page"),
         "report",
     ],
+    "commands": ["sweeps", "folders", "reports", "inspection", "benchmarks"],
 }
 ROOT_FILES = {"__init__", "atomic_file", "cli"}
 # What a folder may import of its own project beyond the order above, and of other projects.
@@ -57,7 +60,7 @@ THIRD_PARTY = {
     "models": {"torch", "timm", "torchvision", "huggingface_hub", "safetensors"},
     "training": {"torch", "torchvision", "torchmetrics", "lightning", "timm", "numpy", "yaml"},
     "inspection": {"torch", "matplotlib", "numpy", "PIL", "captum"},
-    "sweep": {"torch", "lightning", "yaml", "tqdm"},
+    "sweep": {"torch", "lightning", "yaml", "tqdm", "submitit"},
     "analysis": {"numpy", "scipy", "matplotlib"},
 }
 BANNED_NAMES = {"utils", "util", "helpers", "common", "misc", "base", "timm", "inspect", "torch"}
@@ -156,7 +159,7 @@ def test_nothing_is_left_for_later(path):
     ("code", "absent"),
     [
         ("import vitlab.cli", {"numpy", "torch", "yaml", "matplotlib"}),
-        ("import vitlab.sweep.status, vitlab.sweep.launchers", {"torch", "lightning", "numpy"}),
+        ("import vitlab.sweep.status, vitlab.sweep.local_launcher", {"torch", "lightning", "numpy"}),
         ("import vitlab.analysis.report", {"torch", "lightning", "pandas"}),
         ("import vitlab.attention", {"timm", "lightning", "torchvision"}),
         ("import vitlab.models", {"timm", "lightning", "torchvision"}),

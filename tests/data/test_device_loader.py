@@ -183,3 +183,47 @@ def test_error_in_a_worker_reaches_the_user(images):
 def test_order_that_cannot_be_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         EpochOrder(**({"num_images": 53, "batch_size": 10} | arguments))
+
+
+@pytest.mark.parametrize(("kind", "num_workers"), [(InMemoryLoader, ()), (WorkerLoader, (0,)), (WorkerLoader, (2,))])
+def test_a_loader_goes_on_with_the_batches_that_were_left(kind, num_workers):
+    pixels = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 13, 11, 3), dtype=np.uint8)
+    images = ArrayImages(pixels, np.arange(NUM_IMAGES))
+
+    def make():
+        order = EpochOrder(NUM_IMAGES, 9, 5, shuffle=True)
+        return kind(images, np.arange(NUM_IMAGES), order, Augmentation(crop_padding=3), *num_workers)
+
+    def epoch(loader, number):
+        loader.sampler.set_epoch(number)
+        return [batch.clone() for batch, _ in loader]
+
+    whole, interrupted, resumed = make(), make(), make()
+    assert len(whole) == 5
+    interrupted.sampler.set_epoch(2)
+    batches = iter(interrupted)
+    for _ in range(3):
+        next(batches)
+    resumed.load_state_dict(interrupted.state_dict())
+    for number, left_out in ((2, 3), (3, 0), (2, 0)):
+        expected, seen = epoch(whole, number)[left_out:], epoch(resumed, number)
+        assert len(seen) == len(expected)
+        assert all(torch.equal(one, two) for one, two in zip(seen, expected, strict=True))
+    assert resumed.state_dict() == {"epoch": 2, "batches": 5}
+
+
+def test_a_loader_interrupted_at_the_end_of_an_epoch_gives_the_next_one_whole(images):
+    loader = InMemoryLoader(images, np.arange(NUM_IMAGES), EpochOrder(NUM_IMAGES, 10, shuffle=True))
+    loader.load_state_dict({"epoch": 4, "batches": 5})
+    loader.sampler.set_epoch(5)
+    assert len(list(loader)) == 5
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_epoch_begins_with_its_first_batch_and_not_with_the_iterator(images, num_workers):
+    loader = WorkerLoader(images, np.arange(NUM_IMAGES), EpochOrder(NUM_IMAGES, 10, shuffle=True), None, num_workers)
+    batches = iter(loader)
+    loader.sampler.set_epoch(3)
+    late = [labels.tolist() for _, labels in batches]
+    loader.sampler.set_epoch(3)
+    assert late == [labels.tolist() for _, labels in loader]

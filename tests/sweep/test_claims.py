@@ -3,13 +3,14 @@
 import random
 import subprocess
 import sys
+import time
 
 import pytest
 
 from vitlab.sweep.claims import Claims, claimed_trials, remove_claims
-from vitlab.sweep.owners import Owner, OwnerLostError, Watch, declare_dead
+from vitlab.sweep.owners import Owner, OwnerLostError, Watch, declare_dead, read_heartbeat
 
-TRIALS = [f"{number:012x}" for number in range(150)]
+TRIALS = [f"{number:012x}" for number in range(400)]
 
 # Works through all trials as a session does, and notes each that it did; killed at any moment it leaves claims behind.
 WORKER = """
@@ -29,7 +30,7 @@ with Owner(folder, patience_seconds=1000) as owner:
                 continue
             record = folder / "trials" / f"{trial}.json"
             if not record.exists():
-                time.sleep(0.02)
+                time.sleep(0.03)
                 descriptor = os.open(folder / f"done-{trial}", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
                 os.write(descriptor, f"{owner.id}\\n".encode())  # before the record: a kill in between does it again
                 record.touch()
@@ -69,7 +70,7 @@ def test_a_dead_owners_trial_goes_to_the_next_under_a_higher_number(make_claims,
     dead.claim(TRIALS[0])
     declare_dead(tmp_path, owner.id)
     claim = heir.claim(TRIALS[0])
-    assert (claim.number, claim.lost_by, claim.num_vanished_jobs) == (1, (owner.id,), 1)
+    assert (claim.number, claim.num_vanished_jobs) == (1, 1)
     assert third.claim(TRIALS[0]) is None
     heir.finish(TRIALS[0])
     assert claimed_trials(tmp_path) == {}
@@ -95,6 +96,19 @@ def test_a_launcher_that_was_killed_says_nothing_about_its_trial(make_claims, tm
         declare_dead(tmp_path, owner.id)
     claim = holders[3][0].claim(TRIALS[0])
     assert (claim.number, claim.num_vanished_jobs) == (3, 0)
+
+
+def test_a_job_that_was_told_to_stop_and_killed_meanwhile_has_not_vanished(make_claims, tmp_path):
+    (dead, owner), (heir, _) = make_claims("slurm"), make_claims()
+    dead.claim(TRIALS[0])
+    owner.details["stopping"] = True
+    deadline = time.monotonic() + 20
+    while not read_heartbeat(tmp_path, owner.id).details:  # long before its next heartbeat is due
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    declare_dead(tmp_path, owner.id)
+    claim = heir.claim(TRIALS[0])
+    assert (claim.number, claim.num_vanished_jobs) == (1, 0)
 
 
 def test_without_hard_links_it_is_the_same(make_claims, monkeypatch):
@@ -141,7 +155,7 @@ def test_five_processes_killed_at_random_do_every_trial_once(tmp_path):
         processes[-1].stdout.readline()
     for process in processes:
         process.communicate(timeout=60)
-    assert kills == 6
+    assert kills >= 3
     assert {path.stem for path in (tmp_path / "trials").glob("*.json")} == set(TRIALS)
     doers = [(tmp_path / f"done-{trial}").read_text().split() for trial in TRIALS]
     assert sum(len(names) - 1 for names in doers) <= kills

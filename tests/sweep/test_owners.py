@@ -103,9 +103,9 @@ def test_silence_is_death_only_for_who_has_watched_it(tmp_path, monkeypatch):
     now[0] = 70.5
     assert not watch.is_alive(far_away.id)
     assert not late.is_alive(far_away.id)  # it never watched, but death was declared
+    lost = Owner(tmp_path)
+    declare_dead(tmp_path, lost.id)
     with pytest.raises(OwnerLostError, match="no heartbeat"):
-        lost = Owner(tmp_path)
-        declare_dead(tmp_path, lost.id)
         lost.check()
 
 
@@ -155,7 +155,7 @@ def test_an_owner_that_is_asked_to_stop_is_told_once(tmp_path):
 
 def test_bad_folders_and_numbers_are_refused_in_words(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="cannot write into .*file"), Owner(tmp_path / "file"):
+    with pytest.raises(ValueError, match=r"cannot write into .*file"), Owner(tmp_path / "file"):
         pass
     with pytest.raises(ValueError, match="--patience is 0; give seconds above 0"):
         Owner(tmp_path, patience_seconds=0)

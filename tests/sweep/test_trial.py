@@ -2,10 +2,14 @@
 
 import dataclasses
 import json
+import resource
+import signal
 
 import pytest
+import torch
 
 from vitlab.sweep import store, trial
+from vitlab.training import resume
 
 
 def with_setting(one, **backbone):
@@ -104,4 +108,53 @@ def test_memory_that_runs_out_is_a_recorded_failure(first, tmp_path, monkeypatch
     record = trial.fit_trial(tmp_path, first, num_threads=1)
     assert record["status"] == "failed"
     assert record["error"] == "MemoryError: cannot allocate 7 GiB"
+    assert record == store.read_record(tmp_path, first.id)
+
+
+def test_an_interrupted_trial_leaves_no_record_and_ends_with_the_numbers_of_an_undisturbed_one(first, tmp_path):
+    calm = trial.fit_trial(tmp_path / "calm", first, num_threads=1)
+    folder = tmp_path / "disturbed"
+    state = store.resume_path(folder, first.id)
+    for _ in range(2):  # each time it does one step
+        resume.request_stop()
+        try:
+            with pytest.raises(resume.Interrupted):
+                trial.fit_trial(folder, first, num_threads=1)
+        finally:
+            resume.clear_stop()
+        assert store.read_record(folder, first.id) is None
+        assert state.exists()
+    before = torch.load(state, weights_only=True)["callbacks"]["_Course"]
+    record = trial.fit_trial(folder, first, num_threads=1)
+    assert record["seconds"] > before["seconds"] > 0
+    assert record["peak_memory_bytes"] >= before["peak_memory_bytes"] > 0
+    measured = ("seconds", "peak_memory_bytes")
+    assert {**record, **dict.fromkeys(measured)} == {**calm, **dict.fromkeys(measured)}
+    assert not state.exists()
+    weights = [
+        torch.load(store.checkpoint_path(place, first.id), weights_only=True)["state_dict"]
+        for place in (tmp_path / "calm", folder)
+    ]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_results_that_cannot_be_written_are_no_failure_of_the_trial(first, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            trial.fit_trial(tmp_path, first, num_threads=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert store.read_record(tmp_path, first.id) is None
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert trial.fit_trial(tmp_path, first, num_threads=1)["status"] == "done"
+
+
+def test_a_record_that_is_there_already_stays(first, tmp_path, make_record):
+    store.write_record(tmp_path, make_record(first, accuracy=0.123))
+    record = trial.fit_trial(tmp_path, first, num_threads=1)
+    assert record["val"]["accuracy"] == 0.123
     assert record == store.read_record(tmp_path, first.id)

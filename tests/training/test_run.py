@@ -119,6 +119,40 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(config):
     assert not torch.equal(weights(3), weights(4))
 
 
+CHECKPOINTS = """
+trainer:
+  callbacks:
+  - class_path: lightning.pytorch.callbacks.ModelCheckpoint
+    init_args: {dirpath: saved, filename: "{step}", every_n_train_steps: 3, save_top_k: -1}
+"""
+SHAKY = "{dim: 12, depth: 1, num_heads: 2, mlp_dim: 12, dropout: 0.3}"
+
+
+@pytest.mark.parametrize("when", ["in mid-epoch", "at an epoch's end"])
+def test_fit_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(config, tmp_path, when):
+    (tmp_path / "checkpoints.yaml").write_text(
+        CHECKPOINTS if when == "in mid-epoch" else CHECKPOINTS.replace("train_steps: 3", "epochs: 1")
+    )
+    settings = [config, f"--model.backbone.init_args.size={SHAKY}", "--data.batch_size=12", "--model.mixup_alpha=0.4"]
+    settings += ["--config=checkpoints.yaml", "--trainer.max_steps=9", "--trainer.logger=false"]
+
+    def train(*arguments):
+        assert main(["fit", *settings, *arguments]) == 0
+        return sorted((tmp_path / "saved").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+    def weights(path):
+        checkpoint = torch.load(path, weights_only=True)
+        assert checkpoint["global_step"] == 9
+        return checkpoint["state_dict"]
+
+    first, *_, last = train()
+    assert first.name == ("step=3.ckpt" if when == "in mid-epoch" else "step=4.ckpt")
+    undisturbed = weights(last)
+    last.unlink()
+    resumed = weights(train(f"--ckpt_path={first}")[-1])
+    assert all(torch.equal(resumed[name], undisturbed[name]) for name in undisturbed)
+
+
 def test_the_config_that_fit_would_use_can_be_printed(config, capsys):
     with pytest.raises(SystemExit) as end:
         main(["fit", config, "--print_config"])

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitlab.atomic_file import atomic_file
-from vitlab.sweep.owners import Owner, Watch
+from vitlab.sweep.owners import Owner, Watch, read_heartbeat
 
 _NAME = re.compile(r"\.claim-([0-9a-f]+)\.(\d+)")
+SUBMITTING = "0"  # the right to submit jobs for a folder is claimed like a trial; no trial has this id
 _LOOKS = 40  # at a claim that is empty, a twentieth of a second apart
 
 
@@ -29,17 +30,13 @@ class Claim:
     Args:
         trial_id: The trial.
         number: How many have held and lost it before.
-        lost_by: Ids of the owners that died while they held it.
+        num_vanished_jobs: How many cluster jobs among them vanished without a word. A launcher that was killed says
+            nothing about the trial, nor does a job that was told to stop and did not manage to in time.
     """
 
     trial_id: str
     number: int
-    lost_by: tuple[str, ...]
-
-    @property
-    def num_vanished_jobs(self) -> int:
-        """How many cluster jobs have vanished over this trial; a launcher that was killed says nothing about it."""
-        return sum(owner_id.startswith("slurm-") for owner_id in self.lost_by)
+    num_vanished_jobs: int
 
 
 class Claims:
@@ -62,15 +59,16 @@ class Claims:
             OwnerLostError: This owner was taken for dead.
         """
         self._owner.check()
-        lost_by: list[str] = []
-        while not self._create(trial_id, number := len(lost_by)):
+        number, num_vanished_jobs = 0, 0
+        while not self._create(trial_id, number):
             holder = _holder(self._path(trial_id, number))
             if holder is None:
                 continue  # given back at this very moment: ask for the same number again
             if holder == self._owner.id or self._watch.is_alive(holder):
                 return None
-            lost_by.append(holder)
-        self._held[trial_id] = Claim(trial_id, number, tuple(lost_by))
+            number += 1
+            num_vanished_jobs += self._has_vanished(holder)
+        self._held[trial_id] = Claim(trial_id, number, num_vanished_jobs)
         return self._held[trial_id]
 
     def give_back(self, trial_id: str) -> None:
@@ -85,6 +83,11 @@ class Claims:
         """Let others have whatever is held."""
         for trial_id in list(self._held):
             self.give_back(trial_id)
+
+    def _has_vanished(self, holder: str) -> bool:
+        heartbeat = read_heartbeat(self._owner.folder, holder)
+        was_stopping = heartbeat is not None and heartbeat.details.get("stopping", False)
+        return holder.startswith("slurm-") and not was_stopping
 
     def _let_go(self, trial_id: str, with_older: bool) -> None:
         claim = self._held.pop(trial_id, None)

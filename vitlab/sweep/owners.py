@@ -31,6 +31,7 @@ Kind = Literal["local", "shard", "slurm"]
 
 PATIENCE_SECONDS = 45.0
 _BEATS_PER_PATIENCE = 9
+_SECONDS_BETWEEN_GLANCES = 0.5  # at whether there is something that others should know at once
 
 
 class OwnerLostError(RuntimeError):
@@ -107,7 +108,7 @@ class Owner:
 
     @property
     def details(self) -> dict[str, Any]:
-        """What others shall know; what is put into it goes out with the next heartbeat."""
+        """What others shall know; it goes out with the next heartbeat, and `stopping` at once."""
         return self._heartbeat.details
 
     def __enter__(self) -> "Owner":
@@ -142,8 +143,14 @@ class Owner:
         write_json(owner_path(self.folder, self.id), asdict(self._heartbeat), sync=False)
 
     def _beat(self) -> None:
-        stopped = False
-        while not self._ended.wait(self._heartbeat.patience_seconds / _BEATS_PER_PATIENCE):
+        stopped, said_so = False, False
+        interval = self._heartbeat.patience_seconds / _BEATS_PER_PATIENCE
+        next_beat = time.monotonic() + interval
+        while not self._ended.wait(min(interval, _SECONDS_BETWEEN_GLANCES)):
+            is_stopping = bool(self.details.get("stopping"))
+            if time.monotonic() < next_beat and is_stopping == said_so:
+                continue
+            next_beat, said_so = time.monotonic() + interval, is_stopping
             self._heartbeat.beat += 1
             with contextlib.suppress(OSError, RuntimeError):  # a full disk; the next beat may get through
                 self._write()

@@ -96,6 +96,7 @@ class Session:
     def stop(self) -> None:
         """Have running fits saved and given back, and end; safe to call in a signal's handler and from any thread."""
         self.was_stopped = True
+        self._details["stopping"] = True
         for worker in self._workers:
             worker.interrupt()
 
@@ -188,7 +189,7 @@ class Session:
     def _next_task(self, schedule: Schedule) -> Task | None:
         """Claim the next task that is not done and that nobody else has."""
         while task := schedule.take(with_fits=self._fits_left > 0):
-            kind, trial = task
+            trial = task[1]
             claim = self._claims.claim(trial.id)
             if claim is None:
                 schedule.set_aside(task)

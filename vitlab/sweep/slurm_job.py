@@ -2,7 +2,7 @@
 
 Before its time limit SLURM signals the job (SIGUSR2): its trials are saved and given back, and submitit requeues it.
 On SIGTERM (preemption, `scancel`, a limit without warning) they are saved as well, and what comes next is up to SLURM,
-which requeues a preempted job by itself and a cancelled one never.
+which requeues a preempted job by itself and a cancelled one never; not even one that was cancelled while it saved.
 """
 
 import json
@@ -40,6 +40,7 @@ class SlurmJob:
     def __init__(self, folder: Path, settings: SessionSettings, shape: Shape) -> None:
         self._folder, self._settings, self.shape = Path(folder), settings, shape
         self._work: _Work | None = None
+        self._is_terminated = self._is_saved = False
 
     @property
     def num_trials(self) -> int:
@@ -66,9 +67,14 @@ class SlurmJob:
         write_note(self._folder, job, {"state": "began", "node": os.uname().nodename})
         try:
             self._work = _Work(self._make_session(job))
-            signal.signal(signal.SIGTERM, lambda number, frame: self._work.session.stop())  # submitit ignores it
+            signal.signal(signal.SIGTERM, self._terminate)  # submitit ignores it
             self._work.run()
         except Exception as error:
+            if self._is_saved:
+                # SLURM ended `scontrol requeue` with the rest of this job, or did not answer it: then others go on.
+                print(f"saved; {error}", file=sys.stderr)
+                write_note(self._folder, job, {"state": "stopped"})
+                return
             words = " ".join(str(error).split()) or type(error).__name__
             write_note(self._folder, job, {"state": "failed", "error": words})
             raise
@@ -83,10 +89,15 @@ class SlurmJob:
 
         if self._work is not None:
             self._work.stop_and_wait()
-            if self._work.is_complete:  # the signal came when all was done: there is nothing to start again for
-                write_note(self._folder, job_id(), {"state": "ended"})
+            if self._work.is_complete or self._is_terminated:  # nothing is left to do, or SLURM ends this job for good
+                write_note(self._folder, job_id(), {"state": "stopped" if self._is_terminated else "ended"})
                 sys.exit(0)
+        self._is_saved = True
         return DelayedSubmission(SlurmJob(self._folder, self._settings, self.shape))
+
+    def _terminate(self, number: int, frame: Any) -> None:
+        self._is_terminated = True
+        self._work.session.stop()
 
     def _make_session(self, job: str) -> Session:
         settings = replace(self._settings, may_do=self._may_do, is_launcher=False)

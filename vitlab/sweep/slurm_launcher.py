@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vitlab.sweep import slurm_queue, store
-from vitlab.sweep.claims import Claims, claimed_trials
+from vitlab.sweep.claims import SUBMITTING, Claims, claimed_trials
 from vitlab.sweep.local_launcher import SweepStoppedError
 from vitlab.sweep.owners import Heartbeat, Owner, Watch, stop_path
 from vitlab.sweep.plan import Plan, check_folder, write_plan
@@ -26,7 +26,6 @@ from vitlab.sweep.slurm_submission import JobResources, JobsRefusedError, submit
 from vitlab.sweep.slurm_watch import SlurmWatch, jobs_needed
 from vitlab.sweep.srun import shape_of
 
-SUBMITTING = "0"  # the right to submit jobs for a folder is claimed like a trial; no trial has this id
 _LOOKS_PER_PATIENCE = 4.5
 _SECONDS_BETWEEN_GLANCES = 2.0  # at the records
 
@@ -101,7 +100,7 @@ class _Campaign:
         self._schedule = Schedule(plan, store.read_outlines(owner.folder))
         self._failed_before = self._schedule.counts().failed
         self._holders: dict[str, str] = {}  # which living owner holds which trial
-        self._was_short = False  # whether there were too few jobs at the last look
+        self._missing: Counter[Shape] = Counter()  # how many jobs too few there were at the last look
         self._are_checked = False  # the models
         self._said_before: set[str] = set()
         self._said_now: set[str] = set()
@@ -182,27 +181,27 @@ class _Campaign:
         if not self._may_submit or self._is_asked_to_stop():
             return
         self._read_records()
-        missing = self._missing_jobs(living)
-        # A job that is being requeued is in no state to be counted; too few jobs are too few when seen twice.
-        if missing and (is_first_look or self._was_short or not self._jobs.num_live):
+        missing, before = self._missing_jobs(living), self._missing
+        self._missing = missing
+        if not is_first_look and self._jobs.num_live:  # a job that is being requeued does not count for a moment
+            missing = missing & before
+        if +missing:
             self._submit(missing)
-        self._was_short = bool(missing)
 
-    def _missing_jobs(self, living: Sequence[Heartbeat]) -> dict[Shape, int]:
+    def _missing_jobs(self, living: Sequence[Heartbeat]) -> Counter[Shape]:
         """Return how many jobs are needed beyond those that there are, by the shape of their trials."""
         num_fits: Counter[Shape] = Counter()
         for kind, trial in self._schedule.open_tasks:
             if trial.id not in self._holders:
                 num_fits[self._shapes[trial.id]] += kind == "fit"
         capacity, per_job = self._jobs.capacity(living), self._launcher.trials_per_job
-        needed = {shape: jobs_needed(fits, capacity.get(shape, []), per_job) for shape, fits in num_fits.items()}
-        return {shape: number for shape, number in needed.items() if number}
+        return Counter({shape: jobs_needed(fits, capacity.get(shape, []), per_job) for shape, fits in num_fits.items()})
 
-    def _submit(self, missing: dict[Shape, int]) -> None:
+    def _submit(self, missing: Counter[Shape]) -> None:
         if not self._are_checked:
             check_models(self._owner, self._schedule.open_fits, self._launcher.settings)
             self._are_checked = True
-        for shape, needed in sorted(missing.items()):
+        for shape, needed in sorted((+missing).items()):
             number = self._within_limit(needed)
             if not number:
                 self._say(f"{needed} more jobs follow when fewer run (--max-parallel)")

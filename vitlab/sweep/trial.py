@@ -1,13 +1,14 @@
 """One trial: train it, keep its weights, write its record; and test it once it has been selected.
 
 Everything that can go wrong inside a trial (a loss that is not a number, memory that runs out, settings that do not
-fit) ends in a record with status `failed` and the error in it. Only the end of the process, a request to stop and a disk
+fit) ends in a record with status `failed` and the error in it. The end of the process, a request to stop and a disk
 that cannot be written leave no record; training then goes on later from where it was last saved.
 """
 
 import contextlib
 import gc
 import hashlib
+import io
 import json
 import math
 import os
@@ -66,9 +67,7 @@ class _Course(Callback):
             self.points.append([trainer.global_step, round(loss, 5)])
 
 
-def fit_trial(
-    folder: Path, trial: Trial, num_threads: int, save_every_seconds: float = SAVE_EVERY_SECONDS
-) -> Record:
+def fit_trial(folder: Path, trial: Trial, num_threads: int, save_every_seconds: float = SAVE_EVERY_SECONDS) -> Record:
     """Train a trial and write its record, whether it went well or not.
 
     A trial that was interrupted goes on from `resume/<id>.ckpt`, and ends with the numbers that it would have had.
@@ -202,8 +201,10 @@ def _count_macs(cli: Any) -> int:
 
 
 def _save_weights(weights: dict[str, torch.Tensor], path: Path) -> None:
+    content = io.BytesIO()
+    torch.save({"state_dict": weights}, content)  # not into the file: torch hides that the disk is full
     with atomic_file(path, "wb") as file:
-        torch.save({"state_dict": weights}, file)
+        file.write(content.getbuffer())
 
 
 def _manifest_path(folder: Path, trial: Trial) -> Path:

@@ -228,7 +228,9 @@ def _unfinish_epoch(checkpoint: dict[str, Any]) -> None:
 
     From the former Lightning goes on with a batch too many where `max_steps` is given, from the latter exactly.
     """
-    epochs, batches = (checkpoint["loops"]["fit_loop"][name] for name in ("epoch_progress", "epoch_loop.batch_progress"))
+    epochs, batches = (
+        checkpoint["loops"]["fit_loop"][name] for name in ("epoch_progress", "epoch_loop.batch_progress")
+    )
     if epochs["current"]["completed"] == epochs["current"]["processed"] - 1:
         for part in ("total", "current"):
             epochs[part]["processed"] -= 1

@@ -69,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     folders.add_merge(commands)
     folders.add_verify(commands)
     reports.add_report(commands)
+    reports.add_curves(commands)
+    reports.add_claims(commands)
     inspection.add_inspect(commands)
     benchmarks.add_bench(commands)
     return parser

@@ -1,4 +1,4 @@
-"""`vitlab report`: from trial records to a plot, tables and a page."""
+"""`vitlab report` and `vitlab curves`: from trial records, or from any table of errors, to plots, tables and words."""
 
 import argparse
 from pathlib import Path
@@ -28,4 +28,78 @@ def _report(options: argparse.Namespace) -> int:
     for headline in summary["headlines"]:
         print(headline)
     print(f"report: {out / 'index.html'}")
+    return 0
+
+
+def add_curves(commands: Commands) -> None:
+    """Add `vitlab curves`."""
+    parser = commands.add_parser(
+        "curves",
+        help="fit, extrapolate and cross the learning curves of any CSV file",
+        description="Fit learning curves to the rows with fit = 1 (all rows without such a column), foretell those "
+        "with fit = 0, and find where models cross. Writes predictions.csv, crossovers.csv, curves.png and curves.svg.",
+    )
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE.csv",
+        help="columns: model, size (or seen_examples), error, and optionally task, seed, fit",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
+    parser.add_argument(
+        "--predict", type=float, nargs="+", default=[], metavar="SIZE", help="further sizes to foretell every curve at"
+    )
+    parser.add_argument(
+        "--target",
+        default="error",
+        metavar="COLUMN",
+        help="the quantity: error (0 to 1), or another column with a positive quantity, such as nll (default: error)",
+    )
+    parser.set_defaults(function=_curves)
+
+
+def _curves(options: argparse.Namespace) -> int:
+    from vitlab.analysis.curves_file import write_curves
+
+    curves, crossings = write_curves(options.file, options.out, options.predict, options.target)
+    for curve in curves:
+        if curve.estimate.remark:
+            print(f"{_on(curve.model, curve.task)}: {curve.estimate.remark}")
+    for task, models, crossing in crossings:
+        print(f"{_on(' and '.join(models), task)}: {crossing.words}")
+    print(f"curves: {options.out / 'predictions.csv'}, crossovers.csv, curves.png, curves.svg")
+    return 0
+
+
+def _on(what: str, task: str) -> str:
+    return f"{what} on {task}" if task else what
+
+
+def add_claims(commands: Commands) -> None:
+    """Add `vitlab claims`."""
+    parser = commands.add_parser(
+        "claims",
+        help="hold published statements against the results of sweeps",
+        description="Say of each published statement whether these results reproduce or contradict it, are undecided, "
+        "or cannot speak of it at their scale, with the measured figure.",
+    )
+    parser.add_argument(
+        "paths",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="sweep folders, or reports: a summary.json or a folder with one",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write them to FILE, .json or .md")
+    parser.set_defaults(function=_claims)
+
+
+def _claims(options: argparse.Namespace) -> int:
+    from vitlab.analysis.claims import check_claims, claims_in_words, write_claims
+
+    outcomes = check_claims(options.paths)
+    if options.out:
+        write_claims(outcomes, options.out)
+    for line in claims_in_words(outcomes):
+        print(line)
     return 0

@@ -44,10 +44,14 @@ FOLDERS = {
         *("slurm_watch", "slurm_checks", "slurm_launcher"),
     ],
     "analysis": [
-        *("wording", "bootstrap", "selection", "learning_curves", "crossover", "data_efficiency", "fairness"),
+        *("wording", "bootstrap", "selection", "curve_models", "curve_fitting", "learning_curves", "running_best"),
+        *("curve_rows", "curve_backtest", "curve_extrapolation", "significance", "power", "differences"),
+        *("lead_changes", "crossover_wording", "crossover", "curve_crossing"),
+        *("data_efficiency", "finding", "arms", "comparisons", "fairness_tuning", "fairness_data", "fairness_training"),
+        *("fairness_models", "fairness_environment", "fairness"),
         *("dial_places", "dial", "task_result", "summary", "tables", "drawing", "figures", "dial_figure", "chart"),
-        *("dial_chart", "page_style", "page_tables", "page"),
-        "report",
+        *("measured_curves", "curves_figure", "curves_file", "dial_chart", "page_style", "page_tables", "page"),
+        *("report", "reference_curves", "claim_evidence", "claim_rules", "claims"),
     ],
     "commands": ["sweeps", "folders", "reports", "inspection", "benchmarks"],
 }

@@ -1,5 +1,6 @@
 """Made-up sweeps with known answers: a real plan, records as the trials would write them, curves chosen by the test."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -7,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from vitlab.analysis.fairness import Finding, check_fairness
+from vitlab.analysis.selection import select_points
 from vitlab.sweep.plan import Plan, write_plan
+from vitlab.sweep.selection import chosen_learning_rates
 from vitlab.sweep.store import record_path
 
 SIZES = [100, 250, 600, 2000, 8000]
@@ -79,7 +83,7 @@ def _record(trial, error: float, tested: bool, failed: bool, rng: np.random.Gene
         "learning_rate": trial.learning_rate,
         "budget": trial.budget,
         "status": "failed" if failed else "done",
-        "val": None if failed else metrics,
+        "val": None if failed else {**metrics, "nll": 2.1 * error},
         "test": metrics if tested and not failed else None,
         "steps": trial.budget["amount"],
         "epochs": math.ceil(trial.budget["amount"] * 128 / trial.train_size),
@@ -95,3 +99,36 @@ def _record(trial, error: float, tested: bool, failed: bool, rng: np.random.Gene
         "arguments": trial.arguments,
         "error": "the loss became NaN at step 17" if failed else None,
     }
+
+
+def matched_records(plan: Plan, **settings) -> list[dict]:
+    """Return records of a sweep in which nothing is unfair."""
+    return [record | {"seconds": 10.0} for record in make_records(plan, **settings)]
+
+
+def with_settings(plan: Plan, model: str, /, **parts: dict) -> Plan:
+    """Return the plan with settings of one arm's own, such as data={"val_size": 7}."""
+    own = dict(plan.model_settings[model])
+    for part, settings in parts.items():
+        own[part] = {**own.get(part, {}), **settings}
+    return dataclasses.replace(plan, model_settings={**plan.model_settings, model: own})
+
+
+def find(plan: Plan, records: Sequence[dict], chosen: dict | None = None) -> list[Finding]:
+    """Return what the fairness check finds, choosing learning rates as the analysis does."""
+    chosen = chosen_learning_rates(records) if chosen is None else chosen
+    return check_fairness(plan, records, chosen, select_points(records, chosen, plan.models, plan.seeds))
+
+
+def only_flaw(plan: Plan, records: Sequence[dict], chosen: dict | None = None) -> Finding:
+    """Return the one finding that is no note."""
+    (flaw,) = [finding for finding in find(plan, records, chosen) if finding.level != "note"]
+    return flaw
+
+
+def noted(plan: Plan, records: Sequence[dict], check: str) -> Finding:
+    """Return the one finding of a check in a sweep without any flaw."""
+    findings = find(plan, records)
+    assert {finding.level for finding in findings} == {"note"}
+    (note,) = [finding for finding in findings if finding.check == check]
+    return note

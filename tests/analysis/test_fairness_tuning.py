@@ -1,0 +1,114 @@
+import made_up_sweeps as sweeps
+import pytest
+
+
+def test_unequal_tuning_is_refused():
+    plan = sweeps.make_plan(learning_rates={"vit": [0.001, 0.003, 0.01, 0.03], "cnn": [0.001, 0.003, 0.01]})
+    flaw = sweeps.only_flaw(plan, sweeps.matched_records(plan))
+    assert (flaw.level, flaw.check) == ("refuse", "tuning_trials")
+    assert "the ViT 4 learning rates and the CNN 3 learning rates" in flaw.words
+    assert "give CNN as many as the others (4)" in flaw.words
+
+
+@pytest.mark.parametrize(
+    ("best", "rates", "words"),
+    [
+        (
+            0.001,
+            [0.001, 0.003, 0.01],
+            "the lowest of its grid (0.001) at every size, so a better one may lie below it; add 0.0003",
+        ),
+        (
+            0.01,
+            [0.001, 0.003, 0.01],
+            "the highest of its grid (0.01) at every size, so a better one may lie above it; add 0.03",
+        ),
+        (0.03, [0.003, 0.01, 0.03], "add 0.1 to its grid and one rate to each other arm's"),
+        (0.004, [0.001, 0.002, 0.004], "add 0.008 "),
+    ],
+)
+def test_a_best_rate_on_the_edge_of_its_grid_is_warned_of_with_the_rate_to_add(best, rates, words):
+    plan = sweeps.make_plan(learning_rates={"vit": rates, "cnn": [best / 3, best, 3 * best]})
+    flaw = sweeps.only_flaw(plan, sweeps.matched_records(plan, best_rate=best))
+    assert (flaw.level, flaw.check, flaw.models) == ("warn", "learning_rate_edge", ("vit",))
+    assert words in flaw.words
+
+
+def test_an_edge_at_one_size_is_warned_of_with_that_size():
+    plan = sweeps.make_plan()
+    records = sweeps.matched_records(plan)
+    for record in records:
+        if (record["model"], record["train_size"]) == ("cnn", 600):
+            better = record["learning_rate"] == 0.01
+            record["val"] = record["val"] | {"accuracy": 0.99 if better else 0.5}
+            record["test"] = record["val"] | {"nll": 0.1} if better else None
+    flaw = sweeps.only_flaw(plan, records)
+    assert (flaw.level, flaw.check, flaw.train_sizes) == ("warn", "learning_rate_edge", (600,))
+    assert "CNN: the chosen learning rate is the highest of its grid (0.01) at 600 images" in flaw.words
+
+
+def test_a_single_rate_is_called_untuned():
+    plan = sweeps.make_plan(learning_rates={"vit": [0.003], "cnn": [0.003]})
+    flaws = [finding for finding in sweeps.find(plan, sweeps.matched_records(plan)) if finding.level != "note"]
+    assert [(flaw.level, flaw.check, flaw.models) for flaw in flaws] == [
+        ("warn", "learning_rate_edge", ("vit",)),
+        ("warn", "learning_rate_edge", ("cnn",)),
+    ]
+    assert "not tuned; try three or more" in flaws[0].words
+
+
+@pytest.mark.parametrize("callback", ["ModelCheckpoint", "StochasticWeightAveraging"])
+def test_a_callback_that_chooses_by_test_data_is_refused(callback):
+    chooser = {"class_path": f"lightning.pytorch.callbacks.{callback}", "init_args": {"monitor": "test/accuracy"}}
+    plan = sweeps.with_settings(sweeps.make_plan(), "vit", trainer={"callbacks": [chooser]})
+    flaw = sweeps.only_flaw(plan, sweeps.matched_records(plan))
+    assert (flaw.level, flaw.check) == ("refuse", "test_used")
+    assert "ViT by test/accuracy" in flaw.words
+    assert "monitor val/accuracy" in flaw.words
+
+
+def test_a_callback_that_looks_at_validation_data_is_no_flaw():
+    keeper = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"monitor": "val/accuracy"}}
+    plan = sweeps.with_settings(sweeps.make_plan(), "vit", trainer={"callbacks": [keeper]})
+    assert "callbacks" in sweeps.noted(plan, sweeps.matched_records(plan), "different_trainer").words
+
+
+def test_rates_that_validation_data_do_not_choose_are_refused():
+    plan = sweeps.make_plan()
+    records = sweeps.matched_records(plan)
+    for record in records:  # by test data, another rate of the ViT is better at 100 images
+        if (record["model"], record["train_size"]) == ("vit", 100):
+            good = record["learning_rate"] == 0.003
+            record["val"] = record["val"] | {"accuracy": 0.5 if good else 0.51}
+    chosen = {(model, size): 0.003 for model in plan.models for size in plan.train_sizes}
+    flaw = sweeps.only_flaw(plan, records, chosen)
+    assert (flaw.level, flaw.check, flaw.models, flaw.train_sizes) == ("refuse", "test_used", ("vit",), (100,))
+    assert "choose each by its mean validation accuracy alone" in flaw.words
+
+
+def test_test_images_that_are_also_the_validation_images_are_refused():
+    plan = sweeps.make_plan()
+    records = [record | {"val": record["test"] or record["val"]} for record in sweeps.matched_records(plan)]
+    flaw = sweeps.only_flaw(plan, records)
+    assert (flaw.level, flaw.check) == ("refuse", "test_used")
+    assert "data.val_size" in flaw.words
+
+
+def test_test_metrics_of_all_trials_are_refused():
+    plan = sweeps.make_plan()
+    records = [record | {"test": record["val"] | {"nll": 1.0}} for record in sweeps.matched_records(plan)]
+    flaw = sweeps.only_flaw(plan, records)
+    assert (flaw.level, flaw.check) == ("refuse", "test_used")
+    assert "80 of 80 trials that were not chosen have test metrics: ViT and CNN at every size" in flaw.words
+
+
+def test_tests_left_from_an_earlier_choice_are_warned_of():
+    plan = sweeps.make_plan()
+    records = sweeps.matched_records(plan)
+    for record in records:
+        if (record["model"], record["train_size"], record["learning_rate"]) == ("vit", 250, 0.01):
+            record["test"] = record["val"] | {"nll": 1.0}
+    flaw = sweeps.only_flaw(plan, records)
+    assert (flaw.level, flaw.check, flaw.models, flaw.train_sizes) == ("warn", "test_used", ("vit",), (250,))
+    assert "4 of 80 trials" in flaw.words
+    assert "do not choose by them" in flaw.words

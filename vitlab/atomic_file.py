@@ -8,6 +8,8 @@ import contextlib
 import errno
 import json
 import os
+import re
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,9 @@ from typing import IO, Any
 TEMPORARY_PREFIX = ".writing-"
 
 
+_TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + r"(.+)-(\d+)-\w+")
+_SECONDS_OF_A_WRITE = 3600.0  # an unfinished file of another machine that is older than this will not be finished
+_READS = 5
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # it is the disk, and not what was to be written
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
 
@@ -35,7 +40,7 @@ def atomic_file(path: Path, mode: str = "w", replace: bool = True, sync: bool = 
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{_host()}-{os.getpid()}-", dir=path.parent)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
         with os.fdopen(handle, mode, **text) as file:
@@ -53,12 +58,65 @@ def atomic_file(path: Path, mode: str = "w", replace: bool = True, sync: bool = 
         raise
 
 
+def read_whole(path: Path | str) -> bytes:
+    """Read a file that others may replace at this moment; over NFS that makes an open one stale, and it is read again.
+
+    Raises:
+        OSError: It is not there, or cannot be read.
+    """
+    for _ in range(_READS):
+        with contextlib.suppress(_StaleError):
+            return _read(path)
+    return _read(path)
+
+
+def is_abandoned(path: Path, now: float) -> bool:
+    """Say whether a temporary file's writer has ended without having finished it.
+
+    Args:
+        path: The file.
+        now: Time of the file system's server, in seconds: the modification time of a file that was just written.
+    """
+    match = _TEMPORARY.fullmatch(path.name)
+    if match is not None and match[1] == _host():
+        try:
+            os.kill(int(match[2]), 0)
+        except ProcessLookupError:
+            return True
+        except OSError:  # it is another user's
+            return False
+    with contextlib.suppress(FileNotFoundError):
+        return now - path.stat().st_mtime > _SECONDS_OF_A_WRITE
+    return False
+
+
+class _StaleError(OSError):
+    pass
+
+
+def _read(path: Path | str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        if error.errno == errno.ESTALE:
+            raise _StaleError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:40]
+
+
 def _take_name(temporary: str, path: Path) -> None:
     """Give a file its name unless another has it; a link is the one way that is atomic on NFS as well."""
     try:
         os.link(temporary, path)
         os.unlink(temporary)
     except OSError as error:
+        if isinstance(error, FileExistsError) and os.stat(temporary).st_nlink == 2:
+            os.unlink(temporary)  # over NFS the link was made, its answer was lost, and the second try met the first
+            return
         if error.errno not in _NO_HARD_LINKS:
             raise
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # empty, until the next line

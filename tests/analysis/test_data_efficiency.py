@@ -79,3 +79,41 @@ def test_an_error_of_zero_has_a_ratio_nonetheless():
     efficiency = compare_efficiency(MODELS, SIZES, means, None)
     assert np.isfinite(efficiency.ratio)
     assert efficiency.ratio > 1
+
+
+def test_each_error_level_has_its_own_ratio_and_interval():
+    rng = np.random.default_rng(1)
+    truth = np.stack([_power(SIZES, 4.0), _power(SIZES)])[:, :, None] / 4
+    efficiency = compare_efficiency(MODELS, SIZES, *draw_means(truth * np.exp(0.05 * rng.standard_normal((2, 5, 5)))))
+    levels = efficiency.at_levels
+    low, high = efficiency.error_levels
+    assert 3 <= len(levels) <= 5
+    assert [level["error"] for level in levels] == sorted((level["error"] for level in levels), reverse=True)
+    for level in levels:
+        assert low < level["error"] < high
+        assert level["ratio"] == pytest.approx(level["images"]["vit"] / level["images"]["cnn"])
+        assert (level["interval"][0] or 0) < 4.0 < (level["interval"][1] or np.inf)
+    assert None not in levels[2]["interval"]
+
+
+def test_a_level_that_resamples_reach_outside_the_range_has_an_open_end():
+    means = np.array([[0.4, 0.3, 0.2, 0.11, 0.10], [0.3, 0.2, 0.1, 0.05, 0.02]])
+    noise = 0.02 * np.random.default_rng(0).standard_normal((2000, 2, 5))
+    last = compare_efficiency(MODELS, SIZES, means, means + noise).at_levels[-1]
+    assert last["interval"][0] > 1
+    assert last["interval"][1] is None
+
+
+def test_one_seed_gives_levels_without_intervals():
+    efficiency = compare_efficiency(MODELS, SIZES, np.stack([_power(SIZES, 4.0), _power(SIZES)]), None)
+    assert [level["interval"] for level in efficiency.at_levels] == [None] * 5
+    assert efficiency.at_levels[0]["ratio"] == pytest.approx(4.0)
+
+
+@given(errors=st.lists(st.floats(0, 1), min_size=24, max_size=24))
+@settings(max_examples=40, deadline=None)
+def test_any_errors_give_levels_or_a_reason(errors):
+    means, draws = draw_means(np.reshape(errors, (2, 4, 3)), 0, 200)
+    efficiency = compare_efficiency(MODELS, SIZES[:4], means, draws)
+    assert (efficiency.ratio is None) == (not efficiency.at_levels)
+    assert all(np.isfinite(level["ratio"]) for level in efficiency.at_levels)

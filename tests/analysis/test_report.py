@@ -36,6 +36,10 @@ def test_the_summary_holds_what_programs_need(tmp_path):
     low, high = pair["crossover"]["interval"]
     assert 600 < low < pair["crossover"]["train_size"] < high < 8000
     assert pair["data_efficiency"]["needs_more"] == "vit"
+    assert len(pair["data_efficiency"]["at_levels"]) == 5
+    assert pair["crossover"]["changes"][0]["train_size"] == pair["crossover"]["train_size"]
+    assert all(0 <= row["p_value"] <= row["adjusted_p_value"] <= 1 for row in pair["differences"])
+    assert {"more_seeds", "spread", "degrees"} <= set(pair["differences"][0])
     assert len(summary["points"]) == 10
     assert {"mean_error", "interval", "num_seeds", "learning_rate"} <= set(summary["points"][0])
     assert {fit["model"] for fit in summary["fits"]} == {"vit", "cnn"}

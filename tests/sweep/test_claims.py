@@ -1,5 +1,6 @@
 """Of many who ask for a trial, one gets it; whoever dies loses it, and who wakes up late does no harm."""
 
+import os
 import random
 import subprocess
 import sys
@@ -117,6 +118,21 @@ def test_without_hard_links_it_is_the_same(make_claims, monkeypatch):
 
     monkeypatch.setattr("os.link", refuse)
     test_a_trial_is_granted_to_one_owner_until_it_is_given_back(make_claims)
+
+
+def test_a_claim_whose_answer_was_lost_on_the_network_is_ones_own(make_claims, monkeypatch):
+    link, calls = os.link, []
+
+    def link_twice(*paths):  # NFS: the link is made, the answer is lost, the client asks again
+        calls.append(paths)
+        link(*paths)
+        link(*paths)
+
+    monkeypatch.setattr("os.link", link_twice)
+    (first, _), (second, _) = make_claims(), make_claims()
+    assert first.claim(TRIALS[0]).number == 0
+    assert second.claim(TRIALS[0]) is None
+    assert len(calls) == 2
 
 
 def test_a_claim_that_was_never_filled_in_belongs_to_nobody(make_claims, tmp_path, monkeypatch):

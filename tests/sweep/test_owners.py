@@ -120,6 +120,18 @@ def test_who_slept_while_watching_starts_to_watch_anew(tmp_path, monkeypatch):
     assert watch.is_alive(far_away.id)
 
 
+def test_who_looks_seldom_finds_the_dead_as_well(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(owners.time, "monotonic", lambda: now[0])
+    far_away = owners.Heartbeat("local-n7-1-abc", "local", "n7", "another boot", 1, patience_seconds=30.0)
+    owners.write_json(owner_path(tmp_path, far_away.id), vars(far_away))
+    watch = Watch(tmp_path)
+    for now[0] in (0.0, 20.0, 40.0):
+        assert watch.is_alive(far_away.id)
+    now[0] = 60.0
+    assert not watch.is_alive(far_away.id)
+
+
 def test_a_clock_that_runs_backwards_does_no_harm(tmp_path, other):
     """Heartbeats are counted, not dated: files from the future, and then from the past, change nothing."""
     owner_id, _ = other(patience=0.9)

@@ -17,9 +17,12 @@ from vitlab.sweep import store
 from vitlab.sweep.claims import claimed_trials
 from vitlab.sweep.local_launcher import LocalLauncher
 from vitlab.sweep.owners import Owner, OwnerLostError, Watch, declare_dead, read_heartbeats
-from vitlab.sweep.plan import load_plan, write_plan
+from vitlab.sweep.plan import load_plan, merge, write_plan
 from vitlab.sweep.session import Session
 from vitlab.sweep.session_settings import SessionSettings
+from vitlab.sweep.task_runner import TaskRunner
+from vitlab.sweep.worker import Job
+from vitlab.sweep.worker_process import WorkerProcess
 
 INSTANT = (sys.executable, str(Path(__file__).with_name("instant_worker.py")))
 
@@ -179,6 +182,49 @@ def test_an_owner_taken_for_dead_writes_nothing_more_and_says_so(plan, tmp_path,
     assert "the same command goes on" in errors[0]
     assert Session(plan, folder, settings).run().done == 16
     assert_complete(folder)
+
+
+def test_shards_that_retry_failures_at_once_leave_nothing_untested(plan, tmp_path, settings, make_record):
+    folder = tmp_path / "out"
+    Session(plan, folder, settings).run()
+    for trial in plan.trials[:4]:  # one arm has failed, in parts of both shards
+        store.write_record(folder, make_record(trial, status="failed"))
+    again = dataclasses.replace(settings, retry_failed=True)
+    shards = [
+        threading.Thread(target=lambda part=part: LocalLauncher(again, shard=(part, 2)).run(plan, folder))
+        for part in (1, 2)
+    ]
+    for shard in shards:
+        shard.start()
+    for shard in shards:
+        shard.join()
+    assert_complete(folder)
+
+
+def test_what_fails_after_others_took_over_is_not_recorded(plan, tmp_path):
+    runner = TaskRunner(tmp_path, 1, 600.0, "local-sleeper-1-abc")
+    (tmp_path / "owners").mkdir()
+    declare_dead(tmp_path, "local-sleeper-1-abc")
+    assert runner.note_failure(("fit", plan.trials[0]), "the GPU is gone") is None
+    assert store.record_ids(tmp_path) == set()
+
+
+def test_a_test_that_fails_without_a_record_is_done_again(plan, tmp_path):
+    assert TaskRunner(tmp_path, 1, 600.0, "x").note_failure(("test", plan.trials[0]), "no such trial") is None
+
+
+def test_a_fit_that_was_called_off_before_its_process_began_is_not_begun(plan, tmp_path):
+    worker = WorkerProcess(0, 1, tmp_path / "log", program=INSTANT)
+    worker.interrupt()
+    assert worker.do(Job("fit", plan.trials[0], str(tmp_path / "out"), 1))["status"] == "interrupted"
+    assert not (tmp_path / "log").exists()
+
+
+def test_trials_over_several_nodes_need_a_cluster(plan, tmp_path, settings):
+    spread = dataclasses.replace(plan, settings=merge(plan.settings, {"trainer": {"num_nodes": 2}}))
+    with pytest.raises(ValueError, match=r"trains on several nodes .* use --launcher slurm"):
+        LocalLauncher(settings).run(spread, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_record_that_is_broken_is_named_and_nothing_is_done(plan, tmp_path, settings):

@@ -130,6 +130,7 @@ class TestFaults:
         assert sorted(record["id"] for record in store.read_records(folder)) == sorted(trials)
         wait_until(lambda: not live_jobs(folder), 30, "the last jobs to end")
         assert not claimed_trials(folder)
+        assert not list((folder / "owners").glob("*.dead"))
         start(config, laptop, "--workers", "2", "--threads", "1").finish()
         assert report(folder) == report(laptop)
 
@@ -228,6 +229,7 @@ def test_what_slurm_refuses_is_said_in_its_words(plan, tmp_path, cluster):
     ):
         launcher.run(plan, tmp_path / "out")
     assert not read_submissions(tmp_path / "out")
+    assert not list((tmp_path / "out" / "logs").glob("*-check.log")), "no model is built before SLURM has agreed"
 
 
 @pytest.mark.slurm

@@ -2,10 +2,11 @@
 
 import os
 import socket
+import time
 
 import pytest
 
-from vitlab.sweep import store
+from vitlab.sweep import owners, store
 from vitlab.sweep.claims import Claims
 from vitlab.sweep.owners import Owner, Watch
 from vitlab.sweep.plan import write_plan
@@ -34,6 +35,17 @@ def test_trials_run_only_while_a_launcher_is_at_work_on_them(begun, plan):
             begun
         )
     assert "0 running" in describe_status(begun)
+
+
+def test_a_launcher_of_another_machine_that_is_long_silent_is_called_probably_dead(begun):
+    owners.write_json(
+        owners.owner_path(begun, "local-n7-1-abc"),
+        vars(owners.Heartbeat("local-n7-1-abc", "local", "n7", "its boot", 1, patience_seconds=45.0)),
+    )
+    assert "no heartbeat" not in describe_status(begun)
+    two_hours_ago = time.time() - 7200
+    os.utime(owners.owner_path(begun, "local-n7-1-abc"), (two_hours_ago, two_hours_ago))
+    assert "process 1: 0 trials; no heartbeat for 120 minutes: probably dead" in describe_status(begun)
 
 
 def test_done_trials_are_shown_by_model_and_size(begun):

@@ -5,11 +5,13 @@ import multiprocessing
 import os
 import resource
 import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
+from vitlab.atomic_file import atomic_file
 from vitlab.sweep import store
 
 
@@ -207,14 +209,24 @@ def test_a_write_beyond_a_quota_leaves_nothing_half_written(tmp_path, record):
     assert files(tmp_path) == []
 
 
-def test_half_written_files_are_no_records_and_can_be_removed(tmp_path, record):
+def test_what_killed_writers_left_is_no_record_and_can_be_removed(tmp_path, record):
+    """This machine knows its own writers; what another left is given up after an hour, by the server's time."""
     store.write_record(tmp_path, record)
+    code = (
+        "import os, sys; from pathlib import Path; from vitlab.atomic_file import atomic_file\n"
+        "with atomic_file(Path(sys.argv[1])) as file: file.write('{'); file.flush(); os._exit(1)"
+    )
     for part in ("", *store.PARTS):
-        (tmp_path / part).mkdir(exist_ok=True)
-        (tmp_path / part / f"{store.TEMPORARY_PREFIX}x1").write_text('{"id":')
+        subprocess.run([sys.executable, "-c", code, tmp_path / part / "x"])
+    elsewhere = tmp_path / "trials" / f"{store.TEMPORARY_PREFIX}n7-1-abc"
+    elsewhere.write_text('{"id":')
+    now = elsewhere.stat().st_mtime
     assert len(store.read_records(tmp_path)) == 1
-    assert store.remove_unfinished(tmp_path) == 1 + len(store.PARTS)
-    assert files(tmp_path) == ["a1.json"]
+    with atomic_file(tmp_path / "trials" / "y") as file:
+        file.write("still being written")
+        assert store.remove_unfinished(tmp_path, now) == 1 + len(store.PARTS)
+    assert sorted(files(tmp_path)) == sorted([elsewhere.name, "a1.json", "y"])
+    assert store.remove_unfinished(tmp_path, now + 3700) == 1
 
 
 def test_a_retry_starts_without_the_failure(record):

@@ -8,14 +8,16 @@ Annals of Statistics 14(4)), with Student's tails, which is exact for means of n
 
 Two or three seeds say little about their own spread. A size's spread is therefore moderated by that of the other sizes
 (Smyth 2004, doi:10.2202/1544-6115.1027), which count like `BORROWED_DEGREES` more seeds. Deviations travel between
-sizes in units of sqrt(error (1 - error)), the way test noise scales.
+sizes in units of sqrt(error (1 - error)), the way test noise scales. Beyond that, noise tends to shrink as images
+become many, so near sizes count more than far ones: by one over the square of the distance in the list of sizes. Three
+degrees and no more, because what a seed does at one size it partly repeats at the next, which is no new evidence.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-BORROWED_DEGREES = 4
+BORROWED_DEGREES = 3
 NUM_RESAMPLES = 4000
 _SMALLEST_ERROR = 1e-3  # keeps the unit of a size without any error above zero
 
@@ -38,19 +40,38 @@ def draw_means(
     Raises:
         ValueError: if a size has no seed that all models share.
     """
-    errors = np.asarray(errors, dtype=float)
-    present = ~np.isnan(errors).any(axis=0)  # (sizes, seeds)
-    num_seeds = present.sum(axis=1)
-    if errors.ndim != 3 or (num_seeds == 0).any():
-        raise ValueError("errors must be (models, sizes, seeds) with at least one shared seed per size")
-    filled = np.where(present, errors, 0.0)
-    means = filled.sum(axis=2) / num_seeds
+    means, deviations, num_seeds = _around_means(errors)
+    if not (num_seeds > 1).any():
+        return means, None
+    noise = _noise(deviations, _unit(means), num_seeds - 1, np.random.default_rng(seed), num_resamples)
+    return means, np.clip(means + noise / np.sqrt(num_seeds), 0.0, 1.0)
+
+
+def paired_spread(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return how far the difference between two models varies from seed to seed, moderated as in the resamples.
+
+    Args:
+        errors: as for `draw_means`, of two models.
+
+    Shape:
+        errors: (2, sizes, seeds); standard deviations and their degrees of freedom: (sizes,) each, or None where no
+        size has two seeds.
+
+    Raises:
+        ValueError: if a size has no seed that both models share.
+    """
+    means, deviations, num_seeds = _around_means(errors)
     degrees = num_seeds - 1
     if not degrees.any():
-        return means, None
-    deviations = np.where(present, filled - means[:, :, None], 0.0)  # (models, sizes, seeds)
-    noise = _noise(deviations, _unit(means), degrees, np.random.default_rng(seed), num_resamples)
-    return means, np.clip(means + noise / np.sqrt(num_seeds), 0.0, 1.0)
+        return None
+    in_units = deviations / _unit(means)[:, :, None]
+    spread, total = np.empty(len(degrees)), np.empty(len(degrees), dtype=int)
+    for size, unit in enumerate(_unit(means).T):
+        squares = ((in_units[0] * unit[0] - in_units[1] * unit[1]) ** 2).sum(axis=1)  # in this size's own units
+        weights, borrowed = _borrowing(degrees, size)
+        total[size] = degrees[size] + borrowed
+        spread[size] = np.sqrt((squares[size] + weights @ squares) / total[size])
+    return spread, total
 
 
 def interval(draws: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -66,9 +87,33 @@ def interval(draws: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.nda
     return low, high
 
 
+def _around_means(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the means (models, sizes), the deviations from them (0 where missing) and the shared seeds by size."""
+    errors = np.asarray(errors, dtype=float)
+    present = ~np.isnan(errors).any(axis=0)  # (sizes, seeds)
+    num_seeds = present.sum(axis=1)
+    if errors.ndim != 3 or (num_seeds == 0).any():
+        raise ValueError("errors must be (models, sizes, seeds) with at least one shared seed per size")
+    filled = np.where(present, errors, 0.0)
+    means = filled.sum(axis=2) / num_seeds
+    return means, np.where(present, filled - means[:, :, None], 0.0), num_seeds
+
+
 def _unit(means: np.ndarray) -> np.ndarray:
     bounded = np.clip(means, _SMALLEST_ERROR, 1 - _SMALLEST_ERROR)
     return np.sqrt(bounded * (1 - bounded))  # (models, sizes)
+
+
+def _borrowing(degrees: np.ndarray, size: int) -> tuple[np.ndarray, int]:
+    """Return how much each other size's squared deviations count at this one, and for how many degrees in all."""
+    distance = np.abs(np.arange(len(degrees)) - size)
+    weights = np.divide(1.0, distance**2, out=np.zeros(len(degrees)), where=(distance > 0) & (degrees > 0))
+    weighted = weights @ degrees
+    if weighted == 0:
+        return weights, 0
+    # Of a weighted sum of squares (Satterthwaite 1946), rounded down: never more than the seeds elsewhere have.
+    borrowed = min(BORROWED_DEGREES, max(1, int(weighted**2 / (weights**2 @ degrees))))
+    return weights * (borrowed / weighted), borrowed
 
 
 def _noise(
@@ -79,15 +124,12 @@ def _noise(
     own = rng.standard_normal((num_resamples, num_seeds))
     noise = np.empty((num_resamples, num_models, num_sizes))
     for size in range(num_sizes):
-        elsewhere = [other for other in range(num_sizes) if other != size]
-        degrees_elsewhere = int(degrees[elsewhere].sum())
-        borrowed = min(BORROWED_DEGREES, degrees_elsewhere)
+        weights, borrowed = _borrowing(degrees, size)
         total = degrees[size] + borrowed
         draw = own @ deviations[:, size].T  # the same weight per seed at every size keeps sizes correlated as measured
         if borrowed:
-            pooled = deviations[:, elsewhere] / unit[:, elsewhere, None] * unit[:, size, None, None]
-            weights = rng.standard_normal((num_resamples, len(elsewhere) * num_seeds))
-            draw = draw + np.sqrt(borrowed / degrees_elsewhere) * (weights @ pooled.reshape(num_models, -1).T)
+            pooled = np.sqrt(weights)[:, None] * deviations / unit[:, :, None] * unit[:, size, None, None]
+            draw = draw + rng.standard_normal((num_resamples, num_sizes * num_seeds)) @ pooled.reshape(num_models, -1).T
         student = np.sqrt(total / rng.chisquare(total, num_resamples))
         noise[:, :, size] = draw / np.sqrt(total) * student[:, None]
     return noise

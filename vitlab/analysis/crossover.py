@@ -1,23 +1,49 @@
 """From how many training images on the lead changes, with an interval, or in words why it does not.
 
-The difference of mean errors is drawn piecewise linear in log(train size); the crossover is the last size at which it
-changes sign, so that one model stays ahead from there to the largest measured size. Nothing is said about sizes
-outside the measured range. Resamples come from the paired bootstrap over seeds (bootstrap.py); one that does not cross
-counts as a crossover beyond an end of the range, which leaves that end of the interval open rather than dropped.
+A change of lead is claimed between two sizes at which one model and then the other leads beyond the noise, after a
+correction for the number of sizes (significance.py). Curves that meet and stay together change sign by chance at half
+of all draws; that is no crossover. Of several such changes each is given, and the last is the crossover: the size from
+which one model stays ahead. Where the lead is not clear on both sides, a power calculation says how many more seeds
+would make it so. Nothing is said about sizes outside the measured range.
 
-A crossover is claimed only if each model leads beyond the noise at one size or more on its side. Curves that meet and
-stay together change sign by chance at half of all draws; that is no crossover.
+Resamples come from the paired bootstrap over seeds (bootstrap.py), places and intervals from lead_changes.py. One end
+of an interval is open where the lead is unclear up to an end of the measured range.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from vitlab.analysis import bootstrap
-from vitlab.analysis.wording import about, count, interval_of_sizes, listing, percent, the
+from vitlab.analysis.crossover_wording import clear_leads, leads_in_turn, listed, measured, seeds_wanted
+from vitlab.analysis.differences import Difference
+from vitlab.analysis.lead_changes import last_change, share_that_changes, signs_of_leads, unclear_sizes
+from vitlab.analysis.power import POWER, MoreSeeds
+from vitlab.analysis.wording import about, interval_of_sizes, listing, percent, the
+
+Interval = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class LeadChange:
+    """One change of lead between two sizes at which each model leads beyond the noise.
+
+    Args:
+        train_size: where, in images.
+        interval: 95 % interval.
+        share_crossing: share of resamples that change the lead in this direction between those two sizes.
+        leader_before: who leads below.
+        leader_after: who leads above.
+    """
+
+    train_size: float
+    interval: Interval
+    share_crossing: float
+    leader_before: str
+    leader_after: str
 
 
 @dataclass(frozen=True)
@@ -34,9 +60,11 @@ class Crossover:
         candidate: where the mean curves (last) change the lead, in images, claimed or not; None if they do not.
         claim: who leads where, as half a sentence.
         detail: what the claim rests on.
+        changes: every change of lead beyond the noise, by growing size; none with one seed.
+        more_seeds: where undecided, what would settle it with 80 % power; each size is needed.
     """
 
-    interval: tuple[float | None, float | None]
+    interval: Interval
     share_crossing: float | None
     num_crossings: int
     leader_before: str | None
@@ -45,6 +73,8 @@ class Crossover:
     candidate: float | None
     claim: str
     detail: str
+    changes: list[LeadChange] = field(default_factory=list)
+    more_seeds: list[MoreSeeds] = field(default_factory=list)
 
     @property
     def train_size(self) -> float | None:
@@ -59,73 +89,6 @@ class Crossover:
         return f"{self.claim} ({self.detail})" if self.detail else self.claim
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Error of the first model minus that of the second at one size; a leader is named only beyond the noise."""
-
-    train_size: int
-    difference: float
-    interval: tuple[float, float] | None
-    clear_leader: str | None
-    num_seeds: int
-
-
-def last_sign_change(train_sizes: Sequence[int], differences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return for each row where its sign last changes (NaN if never), how often it does, and the last sign.
-
-    Args:
-        train_sizes: growing sizes, in images.
-        differences: a tie (0) counts for whoever led before it.
-
-    Shape:
-        differences: (rows, sizes); each result: (rows,).
-    """
-    signs = np.sign(differences)
-    for size in range(1, signs.shape[1]):
-        signs[:, size] = np.where(signs[:, size] == 0, signs[:, size - 1], signs[:, size])
-    for size in range(signs.shape[1] - 2, -1, -1):  # ties before the first lead belong to it
-        signs[:, size] = np.where(signs[:, size] == 0, signs[:, size + 1], signs[:, size])
-    if signs.shape[1] < 2:
-        return np.full(len(signs), np.nan), np.zeros(len(signs), dtype=int), signs[:, -1]
-    changes = signs[:, 1:] != signs[:, :-1]
-    num_changes = changes.sum(axis=1)
-    last = changes.shape[1] - 1 - np.argmax(changes[:, ::-1], axis=1)
-    rows = np.arange(len(signs))
-    before, after = differences[rows, last], differences[rows, last + 1]
-    gap = np.where(num_changes > 0, before - after, 1.0)
-    log_sizes = np.log(np.asarray(train_sizes, dtype=float))
-    where = np.exp(log_sizes[last] + before / gap * (log_sizes[last + 1] - log_sizes[last]))
-    return np.where(num_changes > 0, where, np.nan), num_changes, signs[:, -1]
-
-
-def compare_sizes(
-    models: tuple[str, str], train_sizes: Sequence[int], errors: np.ndarray, draws: np.ndarray | None
-) -> list[Difference]:
-    """Return the paired difference of mean errors at each size.
-
-    Args:
-        models: first and second name.
-        train_sizes: growing sizes, in images.
-        errors: test errors, NaN where missing.
-        draws: resampled mean errors, or None with one seed.
-
-    Shape:
-        errors: (2, sizes, seeds); draws: (resamples, 2, sizes).
-    """
-    shared = ~np.isnan(errors).any(axis=0)
-    result = []
-    for index, size in enumerate(train_sizes):
-        kept = shared[index]
-        difference = float((errors[0, index, kept] - errors[1, index, kept]).mean())
-        interval, leader = None, None
-        if draws is not None:
-            low, high = bootstrap.interval(draws[:, 0, index] - draws[:, 1, index])
-            interval = float(low), float(high)
-            leader = models[0] if high < 0 else models[1] if low > 0 else None
-        result.append(Difference(size, difference, interval, leader, int(kept.sum())))
-    return result
-
-
 def find_crossover(models: tuple[str, str], differences: Sequence[Difference], draws: np.ndarray | None) -> Crossover:
     """Return where the lead changes for good inside the measured range, or why it does not.
 
@@ -137,101 +100,145 @@ def find_crossover(models: tuple[str, str], differences: Sequence[Difference], d
     Shape:
         draws: (resamples, 2, sizes).
     """
-    sizes = [difference.train_size for difference in differences]
-    means = np.array([[difference.difference for difference in differences]])
-    position, num_crossings, final = (values[0] for values in last_sign_change(sizes, means))
-    if final == 0:
-        claim = f"both models have the same mean error {_range(sizes)}"
+    sizes, errors = _curves(differences)
+    position, num_crossings = last_change(sizes, errors)
+    if np.array_equal(*errors):
+        claim = f"both models have the same mean error {measured(sizes)}"
         return Crossover((None, None), None, 0, None, None, "equal", None, claim, "")
-    after, before = models if final < 0 else models[::-1]
-    if num_crossings == 0:
-        share = None if draws is None else float(np.isfinite(_where(sizes, draws, -final)).mean())
-        verdict, claim, detail = _no_crossing(differences, after, share)
-        return Crossover((None, None), share, 0, after, after, verdict, None, claim, detail)
-    where = _where(sizes, draws, final)
-    share = None if where is None else float(np.isfinite(where).mean())
-    interval = _interval(where)
-    verdict, claim, detail = _crossing(differences, (before, after), float(position), interval, share)
-    if verdict == "crosses" and num_crossings > 1:
-        detail += f"; the lead changes {num_crossings} times, this is the last"
-    return Crossover(interval, share, int(num_crossings), before, after, verdict, float(position), claim, detail)
-
-
-def _where(sizes: Sequence[int], draws: np.ndarray | None, final: float) -> np.ndarray | None:
-    """Return each resample's crossover to the same leader; infinite where it lies beyond an end of the range."""
+    ahead = np.nonzero(errors[0] != errors[1])[0][-1]  # a tie at the largest size belongs to who led before it
+    winner = int(errors[0, ahead] > errors[1, ahead])
+    leaders = models[1 - winner], models[winner]
     if draws is None:
-        return None
-    position, num_crossings, last = last_sign_change(sizes, draws[:, 0] - draws[:, 1])
-    inside = np.where(num_crossings == 0, -np.inf, position)
-    return np.where(last == final, inside, np.inf)
+        return _with_one_seed(sizes, leaders, position, num_crossings)
+    changes = _clear_changes(models, differences, draws)
+    if changes:
+        share = share_that_changes(draws, models.index(changes[-1].leader_before))
+        return _crossing(differences, changes, num_crossings, share)
+    if num_crossings == 0:
+        return _no_crossing(differences, leaders[1], share_that_changes(draws, winner))
+    share = share_that_changes(draws, 1 - winner)
+    return _undecided(differences, leaders, position, num_crossings, draws, share)
 
 
-def _interval(where: np.ndarray | None) -> tuple[float | None, float | None]:
-    if where is None:
-        return None, None
-    low, high = (float(end) for end in bootstrap.interval(where))
-    return low if np.isfinite(low) else None, high if np.isfinite(high) else None
+def _curves(differences: Sequence[Difference]) -> tuple[list[int], np.ndarray]:
+    """Return sizes and mean errors (2, sizes)."""
+    return [row.train_size for row in differences], np.array([row.mean_errors for row in differences]).T
+
+
+def _with_one_seed(
+    sizes: Sequence[int], leaders: tuple[str, str], position: float | None, num_crossings: int
+) -> Crossover:
+    before, after = leaders
+    if num_crossings == 0:
+        claim, detail = f"{the(after)} leads {measured(sizes)}", "this lead may be noise"
+        before, verdict, candidate = after, "leads throughout", None
+    else:
+        claim, detail = leads_in_turn(leaders, [position]), "this change of lead may be noise"
+        verdict, candidate = "crosses", position
+    detail = f"one seed per size: no interval, and {detail}"
+    return Crossover((None, None), None, num_crossings, before, after, verdict, candidate, claim, detail)
+
+
+def _clear_changes(models: tuple[str, str], differences: Sequence[Difference], draws: np.ndarray) -> list[LeadChange]:
+    """Return the changes between every two neighboring clear leads that differ."""
+    sizes, errors = _curves(differences)
+    clear = [n for n, difference in enumerate(differences) if difference.clear_leader]
+    changes = []
+    for first, last in itertools.pairwise(clear):
+        before, after = differences[first].clear_leader, differences[last].clear_leader
+        if before != after:
+            position, _ = last_change(sizes, errors, first, last)
+            interval = unclear_sizes(sizes, draws, first, last)
+            share = share_that_changes(draws[:, :, first : last + 1], models.index(before))
+            changes.append(LeadChange(position, interval, share, before, after))
+    return changes
 
 
 def _crossing(
+    differences: Sequence[Difference], changes: list[LeadChange], num_crossings: int, share: float
+) -> Crossover:
+    """Return the crossover where each model leads beyond the noise; the last of several changes gives its numbers."""
+    sizes, last = [difference.train_size for difference in differences], changes[-1]
+    claim = leads_in_turn(
+        [change.leader_before for change in changes] + [last.leader_after], [change.train_size for change in changes]
+    )
+    intervals = [interval_of_sizes(change.interval, sizes[0], sizes[-1]) for change in changes]
+    plural = "s" if len(changes) > 1 else ""
+    detail = f"95 % interval{plural} {listing(intervals)}; {percent(share, 0)} of resamples cross"
+    if len(changes) > 1:
+        claim = f"the lead changes {len(changes)} times: {claim}"
+        detail += " the last time"
+    elif num_crossings > 1:
+        detail += f"; the mean curves change the lead {num_crossings} times, but only here beyond the noise"
+    return Crossover(
+        interval=last.interval,
+        share_crossing=share,
+        num_crossings=num_crossings,
+        leader_before=last.leader_before,
+        leader_after=last.leader_after,
+        verdict="crosses",
+        candidate=last.train_size,
+        claim=claim,
+        detail=detail,
+        changes=changes,
+    )
+
+
+def _no_crossing(differences: Sequence[Difference], leader: str, share: float) -> Crossover:
+    """Return the crossover where one model has the lower mean error throughout."""
+    sizes = [difference.train_size for difference in differences]
+    clear = [difference.train_size for difference in differences if difference.clear_leader == leader]
+    if clear:
+        claim = f"{the(leader)} leads {measured(sizes)}"
+        detail = "" if len(clear) == len(sizes) else f"beyond the noise at {listed(clear)}"
+        return Crossover((None, None), share, 0, leader, leader, "leads throughout", None, claim, detail)
+    wanted = [_cheapest(differences, POWER)]
+    claim = f"no clear leader {measured(sizes, 'any')}"
+    detail = f"{the(leader)} is ahead on average, but nowhere beyond the noise; {seeds_wanted(wanted)}"
+    return Crossover((None, None), share, 0, leader, leader, "undecided", None, claim, detail, more_seeds=wanted)
+
+
+def _undecided(
     differences: Sequence[Difference],
     leaders: tuple[str, str],
     position: float,
-    interval: tuple[float | None, float | None],
-    share: float | None,
-) -> tuple[str, str, str]:
-    """Return verdict, claim and detail where the mean curves change the lead."""
+    num_crossings: int,
+    draws: np.ndarray,
+    share: float,
+) -> Crossover:
+    """Return the crossover where the mean curves meet, but not both models lead beyond the noise."""
     before, after = leaders
-    both = f"{the(before)} leads up to about {about(position)} images, {the(after)} from there on"
-    if share is None:
-        return "crosses", both, "one seed per size: no interval, and this change of lead may be noise"
     sizes = [difference.train_size for difference in differences]
-    resamples = f"{percent(share, 0)} of resamples cross"
-    clear_before = [d.train_size for d in differences if d.train_size < position and d.clear_leader == before]
-    clear_after = [d.train_size for d in differences if d.train_size > position and d.clear_leader == after]
-    if clear_before and clear_after:
-        return "crosses", both, f"95 % interval {interval_of_sizes(interval, sizes[0], sizes[-1])}; {resamples}"
-    meet = f"the mean curves meet at about {about(position)} images; {resamples}"
-    return "undecided", _clear_leads(differences, leaders), meet
+    below = [n for n, d in enumerate(differences) if d.train_size < position and d.clear_leader == before]
+    above = [n for n, d in enumerate(differences) if d.train_size > position and d.clear_leader == after]
+    interval = unclear_sizes(sizes, draws, below[-1] if below else None, above[0] if above else None)
+    wanted = _seeds_for_both_sides(differences)
+    meet = f"the mean curves meet at about {about(position)} images; {percent(share, 0)} of resamples cross"
+    return Crossover(
+        interval=interval,
+        share_crossing=share,
+        num_crossings=num_crossings,
+        leader_before=before,
+        leader_after=after,
+        verdict="undecided",
+        candidate=position,
+        claim=clear_leads(differences, leaders),
+        detail=f"{meet}; {seeds_wanted(wanted)}",
+        more_seeds=wanted,
+    )
 
 
-def _clear_leads(differences: Sequence[Difference], leaders: tuple[str, str]) -> str:
-    """Say who leads beyond the noise where, if anyone does."""
-    sizes = [difference.train_size for difference in differences]
-    clear = {model: [d.train_size for d in differences if d.clear_leader == model] for model in leaders}
-    if not any(clear.values()):
-        return f"no clear leader {_range(sizes, 'any')}"
-    parts, rest = [], "elsewhere"
-    for model, where in clear.items():
-        if where and where == sizes[: len(where)]:
-            parts.append(f"{the(model)} leads {'up to' if len(where) > 1 else 'at'} {count(where[-1])} images")
-            rest = "above that"
-        elif where and where == sizes[-len(where) :]:
-            parts.append(f"{the(model)} leads from {count(where[0])} images on")
-            rest = "below that"
-        elif where:
-            parts.append(f"{the(model)} leads at {_listed(where)}")
-    return f"{'; '.join(parts)}; {rest if len(parts) == 1 else 'elsewhere'} no lead is clear"
+def _seeds_for_both_sides(differences: Sequence[Difference]) -> list[MoreSeeds]:
+    """Return the seeds that make a lead clear on each side of the crossing where none is yet."""
+    _, errors = _curves(differences)
+    signs = signs_of_leads((errors[0] - errors[1])[None])[0]
+    crossed = int(np.nonzero(signs != signs[-1])[0][-1]) + 1  # index of the first size after the last change
+    sides = [d for n, d in enumerate(differences[:crossed]) if signs[n] != signs[-1]], differences[crossed:]
+    missing = [side for side in sides if not any(difference.clear_leader for difference in side)]
+    return [_cheapest(side, POWER ** (1 / len(missing))) for side in missing]  # all must succeed
 
 
-def _no_crossing(differences: Sequence[Difference], leader: str, share: float | None) -> tuple[str, str, str]:
-    """Return verdict, claim and detail where one model has the lower mean error throughout."""
-    sizes = [difference.train_size for difference in differences]
-    clear = [difference.train_size for difference in differences if difference.clear_leader == leader]
-    claim = f"{the(leader)} leads {_range(sizes)}"
-    if share is None:
-        return "leads throughout", claim, "one seed per size: no interval, and this lead may be noise"
-    if not clear:
-        detail = f"{the(leader)} is ahead on average, but nowhere beyond the noise"
-        return "undecided", f"no clear leader {_range(sizes, 'any')}", detail
-    return "leads throughout", claim, "" if len(clear) == len(sizes) else f"beyond the noise at {_listed(clear)}"
-
-
-def _range(sizes: Sequence[int], which: str = "every") -> str:
-    if len(sizes) == 1:
-        return f"at the one measured size, {count(sizes[0])} images"
-    return f"at {which} measured size from {count(sizes[0])} to {count(sizes[-1])} images"
-
-
-def _listed(sizes: Sequence[int]) -> str:
-    return f"{listing([count(size) for size in sizes])} images"
+def _cheapest(differences: Sequence[Difference], power: float) -> MoreSeeds:
+    """Return the size at which the fewest seeds make a lead clear."""
+    options = [MoreSeeds(d.train_size, d.seeds_to_clear(power), power) for d in differences]
+    return min(options, key=lambda option: np.inf if option.more_seeds is None else option.more_seeds)

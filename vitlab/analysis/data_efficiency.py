@@ -2,14 +2,14 @@
 
 Each mean curve is made non-rising (running minimum over sizes) and interpolated in log-log. At an error level that
 both reach inside their measured range, the ratio is the images the one needs over the images the other needs; the
-ratio given is the geometric mean over evenly spaced log levels. Nothing is extrapolated: a level that only one model
-reaches has no ratio.
+ratio given is the geometric mean over evenly spaced log levels, and single levels have their own. Nothing is
+extrapolated: a level that only one model reaches has no ratio, and leaves an end of an interval open.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from vitlab.analysis import bootstrap
 from vitlab.analysis.wording import percent, significant, the
 
 NUM_LEVELS = 33
+_SHOWN_LEVELS = np.array([0.1, 0.3, 0.5, 0.7, 0.9])  # of the way from the highest shared level to the lowest
 _NARROWEST = 1.02  # levels that span less than 2 % of the error are one point, not a range
 _FLOOR = 1e-4  # stands in for an error of zero, which has no logarithm
 
@@ -35,6 +36,8 @@ class DataEfficiency:
         ratio_at_high_error: ratio at the highest of the levels (few images).
         ratio_at_low_error: ratio at the lowest of the levels (many images).
         at_sizes: for each measured size of `needs_less`: the ratio for its error there, or None and the bound.
+        at_levels: for a few error levels from high to low: the images each model needs, the ratio and its 95 %
+            interval; None at an end that the measured range leaves open, and as a whole with one seed.
     """
 
     ratio: float | None
@@ -46,6 +49,7 @@ class DataEfficiency:
     ratio_at_high_error: float | None
     ratio_at_low_error: float | None
     at_sizes: list[dict]
+    at_levels: list[dict] = field(default_factory=list)
 
     @property
     def words(self) -> str:
@@ -126,6 +130,7 @@ def compare_efficiency(
         ratio_at_high_error=ends[0],
         ratio_at_low_error=ends[1],
         at_sizes=_at_sizes(train_sizes, means[order]),
+        at_levels=_at_levels(models, train_sizes, means, draws, order),
     )
 
 
@@ -169,6 +174,48 @@ def _at_sizes(train_sizes: Sequence[int], ordered: np.ndarray) -> list[dict]:
             bound = bound or f"less than {significant(train_sizes[0] / size)}"
         rows.append({"train_size": int(size), "error": float(level), "ratio": ratio, "bound": bound})
     return rows
+
+
+def _at_levels(
+    models: tuple[str, str], train_sizes: Sequence[int], means: np.ndarray, draws: np.ndarray | None, order: list[int]
+) -> list[dict]:
+    """Return ratio and interval at a few levels, images of the model that needs more over those of the other."""
+    best = np.minimum.accumulate(means, axis=1)
+    high, low = best[:, 0].min(), best[:, -1].max()
+    levels = np.exp(np.log(high) * (1 - _SHOWN_LEVELS) + np.log(low) * _SHOWN_LEVELS)
+    more, less = (images_needed(train_sizes, best[[model]], levels[None])[0] for model in order)
+    intervals = [None] * len(levels) if draws is None else _level_intervals(train_sizes, draws[:, order], levels)
+    return [
+        {
+            "error": float(level),
+            "images": {models[order[0]]: float(one), models[order[1]]: float(other)},
+            "ratio": float(one / other),
+            "interval": interval,
+        }
+        for level, one, other, interval in zip(levels, more, less, intervals, strict=True)
+    ]
+
+
+def _level_intervals(
+    train_sizes: Sequence[int], draws: np.ndarray, levels: np.ndarray
+) -> list[tuple[float | None, float | None]]:
+    """Return the interval of each level's ratio; resamples that reach it outside the range count as beyond an end."""
+    draws = np.maximum(draws, _FLOOR)
+    repeated = np.broadcast_to(levels, (len(draws), len(levels)))
+    needed = []
+    for model in (0, 1):
+        best = np.minimum.accumulate(draws[:, model], axis=1)
+        images = images_needed(train_sizes, best, repeated)
+        never = best[:, -1:] > levels
+        needed.append(np.where(np.isnan(images), np.where(never, np.inf, 0.0), images))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = needed[0] / needed[1]
+    intervals = []
+    for at_level in ratios.T:
+        known = at_level[~np.isnan(at_level)]  # both outside the range says nothing
+        low, high = (float(end) for end in bootstrap.interval(known)) if len(known) else (0.0, np.inf)
+        intervals.append((low if low > 0 else None, high if np.isfinite(high) else None))
+    return intervals
 
 
 def _without_ratio(models: tuple[str, str], means: np.ndarray) -> DataEfficiency:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from vitlab.analysis import bootstrap
-from vitlab.analysis.crossover import Crossover, Difference, compare_sizes, find_crossover
+from vitlab.analysis.crossover import Crossover, find_crossover
 from vitlab.analysis.data_efficiency import DataEfficiency, compare_efficiency
 from vitlab.analysis.dial import Dial, read_dial
 from vitlab.analysis.dial_places import pairs_on_dial
+from vitlab.analysis.differences import Difference, compare_sizes
 from vitlab.analysis.fairness import Finding, check_fairness
 from vitlab.analysis.learning_curves import PowerLaw, fit_power_law
 from vitlab.analysis.selection import Point, Record, paired_errors, select_points, selected_trials

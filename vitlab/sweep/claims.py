@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitlab.atomic_file import atomic_file
+from vitlab.atomic_file import atomic_file, read_whole
 from vitlab.sweep.owners import Owner, Watch, read_heartbeat
 
 _NAME = re.compile(r"\.claim-([0-9a-f]+)\.(\d+)")
@@ -131,7 +131,7 @@ def _holder(path: Path) -> str | None:
     """Return the id in a claim, or None where there is no such claim (any more)."""
     with contextlib.suppress(FileNotFoundError):
         for _ in range(_LOOKS):
-            if holder := path.read_text(encoding="utf-8"):
+            if holder := read_whole(path).decode():
                 return holder
             time.sleep(0.05)  # without hard links a claim is empty for a moment
         return "nobody"  # whoever made it died in that moment

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from vitlab.sweep.worker import Answer, Job, ask_to_stop, do, forget_stop
+from vitlab.sweep.worker import Answer, Job, WorkerDiedError, ask_to_stop, do, forget_stop
 
 
 class InProcessWorker:
@@ -29,6 +29,10 @@ class InProcessWorker:
                 answer = do(job)
             except SystemExit as stop:  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from stop
+            except WorkerDiedError:  # the trial's own process, perhaps of the same Ctrl-C
+                if pressed:
+                    raise KeyboardInterrupt from None
+                raise
         if pressed:
             raise KeyboardInterrupt
         return answer

@@ -5,6 +5,7 @@ running trials saved; whatever a launcher did not finish, the same command does.
 """
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from vitlab.sweep.plan import Plan
 from vitlab.sweep.schedule import Counts, Task
 from vitlab.sweep.session import Session
 from vitlab.sweep.session_settings import SessionSettings
+from vitlab.sweep.srun import needs_srun
 
 
 class SweepStoppedError(RuntimeError):
@@ -60,6 +62,7 @@ class LocalLauncher:
             SweepStoppedError: It was asked to stop.
             KeyboardInterrupt: The user stopped it.
         """
+        _check_nodes(plan)
         settings = replace(self.settings, in_process=self.settings.num_workers == 1)
         if self.shard is not None:
             settings = replace(settings, may_do=_share(plan, *self.shard))
@@ -69,6 +72,16 @@ class LocalLauncher:
         if session.was_stopped:
             raise SweepStoppedError(caught[0] if caught else 0)
         return counts
+
+
+def _check_nodes(plan: Plan) -> None:
+    """Refuse trials over several nodes where there is one."""
+    spread = [trial for trial in plan.trials if needs_srun(trial)]
+    if spread and int(os.environ.get("SLURM_JOB_NUM_NODES", 1)) < 2:
+        raise ValueError(
+            f"model {spread[0].model} trains on several nodes (trainer.num_nodes), and this is one machine; use "
+            "--launcher slurm, or start vitlab inside a SLURM job with that many nodes"
+        )
 
 
 def _share(plan: Plan, part: int, num_parts: int) -> Any:

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from vitlab.atomic_file import write_json
+from vitlab.atomic_file import read_whole, write_json
 
 try:
     import fcntl
@@ -152,10 +152,11 @@ class Owner:
                 continue
             next_beat, said_so = time.monotonic() + interval, is_stopping
             self._heartbeat.beat += 1
-            with contextlib.suppress(OSError, RuntimeError):  # a full disk; the next beat may get through
+            with contextlib.suppress(OSError, RuntimeError):  # a full disk, a stale handle; the next may get through
                 self._write()
-            self.is_lost = self.is_lost or is_declared_dead(self.folder, self.id)
-            self.stop_asked = self.stop_asked or stop_path(self.folder, self.id).exists()
+            with contextlib.suppress(OSError):
+                self.is_lost = self.is_lost or is_declared_dead(self.folder, self.id)
+                self.stop_asked = self.stop_asked or stop_path(self.folder, self.id).exists()
             if (self.is_lost or self.stop_asked) and not stopped:
                 stopped = True
                 self._on_stop()
@@ -170,7 +171,7 @@ class Watch:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        self._seen: dict[str, tuple[int, float, float]] = {}  # its beat, since when, and when we last looked
+        self._seen: dict[str, tuple[int, float, float]] = {}  # its beat, how long so, and when we last looked
 
     def is_alive(self, owner_id: str) -> bool:
         """Say whether an owner may still be at work; one found dead is declared so for all others, and for itself."""
@@ -180,7 +181,7 @@ class Watch:
         if heartbeat is None:
             return False  # it ended in order
         if (_is_gone(heartbeat) or self._is_silent(heartbeat)) and owner_path(self.folder, owner_id).exists():
-            with contextlib.suppress(PermissionError):  # who may only read the folder knows it all the same
+            with contextlib.suppress(OSError):  # who may only read the folder knows it all the same
                 declare_dead(self.folder, owner_id)
             return False
         return True
@@ -192,11 +193,11 @@ class Watch:
 
     def _is_silent(self, heartbeat: Heartbeat) -> bool:
         now, patience = time.monotonic(), heartbeat.patience_seconds
-        beat, since, looked = self._seen.get(heartbeat.id, (None, now, now))
-        if beat != heartbeat.beat or now - looked > patience / 2:  # news; or we who watch have slept
-            since = now
-        self._seen[heartbeat.id] = (heartbeat.beat, since, now)
-        return now - since > patience
+        beat, silence, looked = self._seen.get(heartbeat.id, (None, 0.0, now))
+        # Of a long time without a look only a part counts: we who watch may have slept.
+        silence = silence + min(now - looked, patience / 2) if beat == heartbeat.beat else 0.0
+        self._seen[heartbeat.id] = (heartbeat.beat, silence, now)
+        return silence > patience
 
 
 def owner_path(folder: Path, owner_id: str) -> Path:
@@ -228,7 +229,7 @@ def read_heartbeat(folder: Path, owner_id: str) -> Heartbeat | None:
     """Return what an owner's file says, or None where there is none (any more)."""
     with contextlib.suppress(FileNotFoundError):
         try:
-            return Heartbeat(**json.loads(owner_path(folder, owner_id).read_text(encoding="utf-8")))
+            return Heartbeat(**json.loads(read_whole(owner_path(folder, owner_id))))
         except (ValueError, TypeError):  # not ours to judge: it is alive until it has been silent for long enough
             return Heartbeat(owner_id, "local", "", "", 0, PATIENCE_SECONDS)
     return None
@@ -282,6 +283,7 @@ def _is_gone(heartbeat: Heartbeat) -> bool:
         return False
     finally:
         os.close(descriptor)
+    Path(heartbeat.lock).unlink(missing_ok=True)
     return True
 
 

@@ -95,9 +95,9 @@ class Schedule:
         self._elsewhere[task[1].id] = task
 
     def look_again(self) -> None:
-        """Let the tasks that others were at work on be taken: their launcher may have died."""
-        for task in reversed(self._elsewhere.values()):
-            self._put_in_front(task)
+        """Let the tasks that others were at work on be taken, after all others: their launcher may have died."""
+        for kind, trial in self._elsewhere.values():
+            self._open[kind][trial.id] = (kind, trial)
         self._elsewhere.clear()
 
     def finish(self, task: Task, record: Record) -> list[str]:
@@ -164,7 +164,7 @@ class Schedule:
 
     def counts(self) -> Counts:
         """Count the trials by what has become of them."""
-        running = len(self._running - self._records.keys())
+        running = sum(trial_id not in self._records for trial_id in self._running)
         return Counts(
             done=self._statuses["done"],
             failed=self._statuses["failed"],

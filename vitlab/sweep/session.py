@@ -15,7 +15,7 @@ from typing import Any
 from vitlab.sweep import store
 from vitlab.sweep.claims import Claim, Claims, remove_claims
 from vitlab.sweep.in_process import InlineExecutor, InProcessWorker
-from vitlab.sweep.owners import Kind, Owner, Watch, bury_the_dead
+from vitlab.sweep.owners import Kind, Owner, Watch, bury_the_dead, owner_path
 from vitlab.sweep.plan import Plan, check_folder, write_plan
 from vitlab.sweep.progress import Progress
 from vitlab.sweep.schedule import Counts, Schedule, Task
@@ -53,9 +53,9 @@ class Session:
         self._owner = Owner(folder, kind, settings.patience_seconds, details or {}, self.stop)
         self._details = self._owner.details
         self._workers: list[Worker] = []
-        self._runner = TaskRunner(self.folder, settings.threads, settings.save_every_seconds)
+        self._runner = TaskRunner(self.folder, settings.threads, settings.save_every_seconds, self._owner.id)
         self._fits_left = sys.maxsize if settings.max_fits is None else settings.max_fits
-        self._retry: set[str] = set()
+        self._retry: dict[str, int] = {}  # the failures that are to be tried again, and when they were written
         if settings.max_fits is not None:
             self._details["will_take"] = settings.max_fits
 
@@ -76,7 +76,7 @@ class Session:
             check_folder(self.folder, self.plan)  # again: another launcher may have been here in between
             self._claims = Claims(owner, watch := Watch(self.folder))
             if _is_alone(owner, watch):
-                store.remove_unfinished(self.folder)
+                store.remove_unfinished(self.folder, owner_path(self.folder, owner.id).stat().st_mtime)
             schedule = self._make_schedule()
             if schedule.is_finished:
                 self._begin(schedule)
@@ -103,9 +103,18 @@ class Session:
     def _make_schedule(self) -> Schedule:
         records = store.read_outlines(self.folder)
         if self.settings.retry_failed:
-            self._retry = {record["id"] for record in records if record["error"] or record.get("test_error")}
+            failed = [record["id"] for record in records if record["error"] or record.get("test_error")]
+            self._retry = {trial_id: self._written_at(trial_id) for trial_id in failed}
             return Schedule(self.plan, [store.retried(record) for record in records], self.settings.may_do)
         return Schedule(self.plan, records, self.settings.may_do)
+
+    def _written_at(self, trial_id: str) -> int:
+        path = store.record_path(self.folder, trial_id)
+        return path.stat().st_mtime_ns if path.exists() else 0
+
+    def _is_to_be_retried(self, trial_id: str) -> bool:
+        """Whether the failure of a trial is the one that there was at the beginning, and no later one."""
+        return trial_id in self._retry and self._retry[trial_id] == self._written_at(trial_id)
 
     def _begin(self, schedule: Schedule) -> None:
         write_plan(self.folder, self.plan)
@@ -151,6 +160,11 @@ class Session:
             if running:
                 progress.write("saving the trials in training; Ctrl-C again stops at once")
                 self.stop()
+                self._drain(schedule, running, progress)
+            raise
+        except (OSError, ValueError):  # a full disk, a broken record: what runs in other workers is to be kept
+            self.stop()
+            with contextlib.suppress(OSError, ValueError):
                 self._drain(schedule, running, progress)
             raise
         if self.was_stopped:
@@ -215,8 +229,8 @@ class Session:
         """Return the record of a task that has been done meanwhile, or that must not be tried again."""
         kind, trial = task
         record = store.read_record(self.folder, trial.id)
-        if record is not None and trial.id in self._retry:
-            self._retry.discard(trial.id)
+        if record is not None and self._is_to_be_retried(trial.id):
+            del self._retry[trial.id]
             if kind == "fit" and record["status"] == "failed":
                 store.record_path(self.folder, trial.id).unlink(missing_ok=True)
                 return None
@@ -252,7 +266,7 @@ class Session:
         new = store.record_ids(self.folder) - schedule.finished_ids
         tests = {trial.id for kind, trial in schedule.elsewhere if kind == "test"}
         for record in store.read_outlines(self.folder, new | tests):
-            if record["id"] not in self._retry:
+            if not self._is_to_be_retried(record["id"]):
                 store.remove_weights(self.folder, schedule.note(record))
         schedule.look_again()
 

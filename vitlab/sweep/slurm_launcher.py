@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vitlab.sweep import slurm_queue, store
-from vitlab.sweep.claims import SUBMITTING, Claims, claimed_trials
+from vitlab.sweep.claims import SUBMITTING, Claims, claimed_trials, remove_claims
 from vitlab.sweep.local_launcher import SweepStoppedError
-from vitlab.sweep.owners import Heartbeat, Owner, Watch, stop_path
+from vitlab.sweep.owners import Heartbeat, Owner, Watch, bury_the_dead, owner_path, stop_path
 from vitlab.sweep.plan import Plan, check_folder, write_plan
 from vitlab.sweep.progress import Progress
 from vitlab.sweep.schedule import Counts, Schedule
@@ -22,12 +22,14 @@ from vitlab.sweep.session_settings import SessionSettings
 from vitlab.sweep.slurm_checks import check_devices, check_models, check_submitit
 from vitlab.sweep.slurm_job import Shape, SlurmJob
 from vitlab.sweep.slurm_queue import QueueUnavailableError
-from vitlab.sweep.slurm_submission import JobResources, JobsRefusedError, submit
+from vitlab.sweep.slurm_submission import JobResources, JobsRefusedError, check_request, submit
 from vitlab.sweep.slurm_watch import SlurmWatch, jobs_needed
 from vitlab.sweep.srun import shape_of
 
 _LOOKS_PER_PATIENCE = 4.5
 _SECONDS_BETWEEN_GLANCES = 2.0  # at the records
+_DOUBTING_PATIENCES = 1.5  # how long --no-wait stays for owners that may be dead, in patiences
+_SECONDS_TO_END = 10.0  # that jobs get to end by themselves once all trials are done
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class SlurmLauncher:
         check_folder(folder, plan)
         with Owner(folder, "local", self.settings.patience_seconds, {"launcher": "slurm"}) as owner:
             check_folder(folder, plan)  # again: another launcher may have been here in between
+            write_plan(folder, plan)  # before any claim: a folder with claims and no plan would not be taken for ours
             return _Campaign(self, plan, owner).run()
 
 
@@ -92,11 +95,11 @@ class _Campaign:
         self._launcher, self._plan, self._owner, self._folder = launcher, plan, owner, owner.folder
         self._living = Watch(owner.folder)
         self._claims = Claims(owner, self._living)
-        self._jobs = SlurmWatch(owner.folder, launcher.settings.max_attempts, self._say)
         self._shapes = {trial.id: shape_of(trial) for trial in plan.trials}
         self._may_submit = self._claims.claim(SUBMITTING) is not None
         if launcher.settings.retry_failed:
             self._forget_failures()
+        self._jobs = SlurmWatch(owner.folder, launcher.settings.max_attempts, self._say)
         self._schedule = Schedule(plan, store.read_outlines(owner.folder))
         self._failed_before = self._schedule.counts().failed
         self._holders: dict[str, str] = {}  # which living owner holds which trial
@@ -109,12 +112,13 @@ class _Campaign:
     def run(self) -> Counts:
         """Submit and watch until all trials have ended."""
         try:
-            write_plan(self._folder, self._plan)
             store.remove_weights(self._folder, self._schedule.unneeded())
             if not self._schedule.is_finished:
                 self._progress = Progress(self._plan.task, len(self._plan.trials), self)
                 self._work()
                 self._progress.close()
+            if self._schedule.is_finished:
+                self._tidy()
         except KeyboardInterrupt:
             self._say(
                 "\nthe cluster jobs go on without this command; type it again to watch them, or "
@@ -138,15 +142,18 @@ class _Campaign:
 
     def _work(self) -> None:
         is_first_look = True
+        doubts_end = time.monotonic() + _DOUBTING_PATIENCES * self._launcher.settings.patience_seconds
         while not self._schedule.is_finished:
             try:
                 self._look(is_first_look)
             except QueueUnavailableError as error:
-                if is_first_look:
+                if is_first_look and not (self._launcher.wait and self._jobs.num_live):
                     raise ValueError(str(error)) from error
                 self._say(f"{error}; waiting for it, nothing is lost")
             if not self._launcher.wait:
-                return
+                if not self._jobs.is_in_doubt or time.monotonic() > doubts_end:
+                    return
+                self._say("some jobs are gone that had not ended in order; staying to see whether they still work")
             is_first_look = False
             self._rest()
         try:
@@ -170,10 +177,9 @@ class _Campaign:
     def _look(self, is_first_look: bool) -> None:
         """See what became of the jobs, and submit more if they will not do all that is left."""
         self._owner.check()
-        living = self._living.living()
-        self._jobs.look(living)
+        living, holders = self._living.living(), claimed_trials(self._folder)
+        living = self._jobs.look(living, set(holders.values()))
         names = {owner.id for owner in living}
-        holders = claimed_trials(self._folder)
         self._holders = {trial: owner for trial, owner in holders.items() if owner in names and trial != SUBMITTING}
         if (reason := self._jobs.waiting_for) is not None:
             self._say(f"all {self._jobs.num_live} jobs wait: {reason}")
@@ -183,8 +189,8 @@ class _Campaign:
         self._read_records()
         missing, before = self._missing_jobs(living), self._missing
         self._missing = missing
-        if not is_first_look and self._jobs.num_live:  # a job that is being requeued does not count for a moment
-            missing = missing & before
+        if self._launcher.wait and not is_first_look and self._jobs.num_live:
+            missing = missing & before  # a job that is being requeued does not count for a moment
         if +missing:
             self._submit(missing)
 
@@ -199,6 +205,9 @@ class _Campaign:
 
     def _submit(self, missing: Counter[Shape]) -> None:
         if not self._are_checked:
+            if not self._jobs.num_live:  # a refusal is known at once, building models takes its time
+                for shape in +missing:
+                    check_request(self._launcher.resources, self._job(shape))
             check_models(self._owner, self._schedule.open_fits, self._launcher.settings)
             self._are_checked = True
         for shape, needed in sorted((+missing).items()):
@@ -206,18 +215,24 @@ class _Campaign:
             if not number:
                 self._say(f"{needed} more jobs follow when fewer run (--max-parallel)")
                 continue
-            try:
-                job, parallel = self._job(shape), self._launcher.max_parallel
-                submissions = submit(self._folder, self._launcher.resources, job, number, parallel)
-            except JobsRefusedError as refusal:
-                if not self._jobs.num_live:
-                    raise
-                self._say(f"{refusal}; trying again later")
-                continue
-            for submission in submissions:
+            self._submit_jobs(shape, number)
+
+    def _submit_jobs(self, shape: Shape, number: int) -> None:
+        job, launcher = self._job(shape), self._launcher
+        taken = []
+        try:
+            for submission in submit(self._folder, launcher.resources, job, number, launcher.max_parallel):
                 self._jobs.add(submission)
-            ids = ", ".join(submission.array for submission in submissions)
-            self._say(f"submitted {number} jobs, SLURM's id {ids}")
+                taken.append(submission)
+        except JobsRefusedError as refusal:
+            if not self._jobs.num_live:
+                raise
+            left = number - sum(submission.num_jobs for submission in taken)
+            later = "trying again later" if launcher.wait else "the same command asks for them again"
+            self._say(f"{left} of {number} jobs are not taken: {refusal}; {later}")
+        if taken:
+            ids = ", ".join(submission.array for submission in taken)
+            self._say(f"submitted {sum(submission.num_jobs for submission in taken)} jobs, SLURM's id {ids}")
 
     def _within_limit(self, number: int) -> int:
         """An array that starts alone keeps to --max-parallel by itself; a further one gets what is left of it."""
@@ -241,6 +256,17 @@ class _Campaign:
         tests = {trial.id for kind, trial in self._schedule.open_tasks if kind == "test"}
         for record in store.read_records(self._folder, new | tests):
             store.remove_weights(self._folder, self._schedule.note(record))
+
+    def _tidy(self) -> None:
+        """Clear away what killed owners have left of a sweep that is done, once the last jobs have ended."""
+        deadline = time.monotonic() + _SECONDS_TO_END
+        while others := [owner for owner in self._living.living() if owner.id != self._owner.id]:
+            if time.monotonic() > deadline or any(owner.kind != "slurm" for owner in others):
+                return
+            time.sleep(_SECONDS_BETWEEN_GLANCES / 4)
+        remove_claims(self._folder, self._schedule.finished_ids)
+        bury_the_dead(self._folder)
+        store.remove_unfinished(self._folder, owner_path(self._folder, self._owner.id).stat().st_mtime)
 
     def _forget_failures(self) -> None:
         """Have failed trials and tests done again."""

@@ -152,9 +152,19 @@ def partitions() -> str:
 
 
 def max_array_size() -> int:
-    """Return how many jobs an array may have here."""
+    """Return how many jobs an array may have here; 1 where arrays are switched off, which SLURM calls 0."""
     match = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"))
-    return int(match[1]) if match else _DEFAULT_MAX_ARRAY_SIZE
+    return max(1, int(match[1])) if match else _DEFAULT_MAX_ARRAY_SIZE
+
+
+def objection(options: Iterable[str]) -> str:
+    """Return what SLURM has against a job with these options of sbatch, in its words; "" where nothing."""
+    command = ("sbatch", "--test-only", *options, "--wrap=true")
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS_TO_ANSWER)
+    except subprocess.TimeoutExpired:
+        return ""  # nothing was submitted, and so nothing was refused
+    return in_words(answer.stderr) if answer.returncode else ""
 
 
 def write_submission(folder: Path, submission: Submission) -> None:

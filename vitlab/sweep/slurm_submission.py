@@ -96,10 +96,32 @@ class JobResources:
             yield name, value if equals else True
 
 
+def check_request(resources: JobResources, job: SlurmJob) -> None:
+    """Ask SLURM whether it would take a job, without submitting one.
+
+    It may also say no for what will pass, such as nodes that are down; only an option that is called invalid counts.
+
+    Raises:
+        JobsRefusedError: SLURM knows no such partition, account, time limit or the like.
+    """
+    parameters = _parameters(resources, job)
+    parameters |= parameters.pop("additional_parameters")
+    of_submitit = ("use_srun", "setup")
+    words = slurm_queue.objection(
+        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+        for name, value in parameters.items()
+        if name not in of_submitit
+    )
+    if "invalid" in words.lower():
+        raise _explain(words, resources)
+
+
 def submit(
     folder: Path, resources: JobResources, job: SlurmJob, num_jobs: int, max_parallel: int | None
-) -> list[Submission]:
+) -> Iterator[Submission]:
     """Submit equal jobs, as one array or, where the cluster admits no array so large, as several.
+
+    Yields each array as soon as SLURM has taken it: a later one may be refused.
 
     Args:
         folder: The sweep folder.
@@ -113,13 +135,12 @@ def submit(
         QueueUnavailableError: SLURM does not answer.
     """
     largest = slurm_queue.max_array_size()
-    submissions = []
     for start in range(0, num_jobs, largest):
         number = min(largest, num_jobs - start)
         array = _submit_array(folder, resources, job, number, max_parallel)
-        submissions.append(Submission(array, number, job.shape, job.num_trials))
-        slurm_queue.write_submission(folder, submissions[-1])
-    return submissions
+        submission = Submission(array, number, job.shape, job.num_trials)
+        slurm_queue.write_submission(folder, submission)
+        yield submission
 
 
 def _submit_array(folder: Path, resources: JobResources, job: SlurmJob, number: int, max_parallel: int | None) -> str:

@@ -1,10 +1,10 @@
 """What becomes of a sweep's cluster jobs: which are alive, what they will still take, what went wrong with others."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from vitlab.sweep import slurm_queue
-from vitlab.sweep.owners import Heartbeat, declare_dead
+from vitlab.sweep import slurm_queue, store
+from vitlab.sweep.owners import Heartbeat, declare_dead, owner_path, read_heartbeats
 from vitlab.sweep.slurm_job import Shape, read_note
 from vitlab.sweep.slurm_queue import State, Submission
 
@@ -23,9 +23,12 @@ class SlurmWatch:
         self._submissions: dict[str, Submission] = {}
         self._live: dict[str, Submission] = {}  # those that were alive when last asked for
         self._states: dict[str, State] = {}
-        self._new: set[str] = set()  # jobs that were never asked for; their end would be old news
-        self._gone: set[str] = set()  # owners whose jobs had no process at the last look
+        self._requeued: set[str] = set()  # owners whose jobs waited again at the last look
+        self._at_work: set[str] = set()  # jobs that have had a trial in their hands
+        self._records = store.record_ids(self._folder)
         self._ill_starts = 0
+        self.is_in_doubt = False
+        """Whether a job's owner may live of which the last look has not told whether its job runs."""
 
     @property
     def num_live(self) -> int:
@@ -44,30 +47,33 @@ class SlurmWatch:
         self._submissions[submission.array] = submission
         self._live |= dict.fromkeys(submission.jobs, submission)
 
-    def look(self, living: Sequence[Heartbeat]) -> None:
+    def look(self, living: Sequence[Heartbeat], holders: Collection[str]) -> list[Heartbeat]:
         """Ask SLURM for the jobs.
 
         Args:
             living: The owners, as they were before this call: one whose job then waits has lost that job.
+            holders: The owners, dead or alive, that have a trial in their hands.
+
+        Returns:
+            Those of the living whose jobs have not ended.
 
         Raises:
             QueueUnavailableError: SLURM does not answer; nothing has changed then.
             ValueError: One job after the other comes to nothing; the message says why.
         """
         for submission in slurm_queue.read_submissions(self._folder):
-            if submission.array not in self._submissions:
-                self.add(submission)
-                self._new.update(submission.jobs)
-        states = slurm_queue.jobs(self._live) if self._live else {}
-        self._bury(living, states)
+            self._submissions.setdefault(submission.array, submission)
+        # Those that were over are asked for as well: SLURM may have them start again.
+        known = {job: submission for submission in self._submissions.values() for job in submission.jobs}
+        states = slurm_queue.jobs(known) if known else {}
+        left = self._bury(living, states)
+        self._at_work |= {owner.details.get("job") for owner in read_heartbeats(self._folder) if owner.id in holders}
+        ended = {job: states[job] for job in self._live if states[job].is_over}
         self._states = {job: state for job, state in states.items() if not state.is_over}
-        ended = {job: state for job, state in states.items() if state.is_over}
-        for job in ended:
-            del self._live[job]
-        to_judge = {job: state for job, state in ended.items() if job not in self._new}
-        self._new.clear()
-        for job, state in to_judge.items():
-            self._judge(job, state)
+        self._live = {job: known[job] for job in self._states}
+        if ended:
+            self._judge_all(ended)
+        return left
 
     def capacity(self, living: Sequence[Heartbeat]) -> dict[Shape, list[int]]:
         """Return how many trials each live job will take beyond those in its hands, by the shape that it is for."""
@@ -89,25 +95,47 @@ class SlurmWatch:
         slurm_queue.cancel(waiting)
         return len(waiting)
 
-    def _bury(self, living: Sequence[Heartbeat], states: dict[str, State]) -> None:
-        """Declare owners dead whose job has ended or waits again; seen twice, in case the process is just ending."""
-        jobs = {owner.id: owner.details.get("job") for owner in living if owner.kind == "slurm"}
-        without_process = {job for job, state in states.items() if state.is_over or state.is_waiting}
-        gone = {owner for owner, job in jobs.items() if job in without_process or job not in self._live}
-        for owner in gone & self._gone:
-            declare_dead(self._folder, owner)
-        self._gone = gone
+    def _bury(self, living: Sequence[Heartbeat], states: dict[str, State]) -> list[Heartbeat]:
+        """Declare owners dead whose job has ended, or waits again at two looks: its process may be just ending.
 
-    def _judge(self, job: str, state: State) -> None:
+        A job that SLURM does not know proves nothing: sbatch may have taken it and failed to say so, or another cluster
+        runs it. Its owner is dead when its heartbeat stays away.
+        """
+        state_of = {owner.id: states.get(owner.details.get("job"), State("")) for owner in living}
+        of_jobs = [owner.id for owner in living if owner.kind == "slurm"]
+        requeued = {owner for owner in of_jobs if state_of[owner].is_waiting}
+        dead = {owner for owner in of_jobs if state_of[owner].name and state_of[owner].is_over}
+        dead |= requeued & self._requeued
+        for owner in dead:
+            if owner_path(self._folder, owner).exists():  # it has not ended in order meanwhile
+                declare_dead(self._folder, owner)
+        self._requeued = requeued
+        self.is_in_doubt = any(
+            state_of[owner].is_waiting or not state_of[owner].name for owner in of_jobs if owner not in dead
+        )
+        return [owner for owner in living if owner.id not in dead]
+
+    def _judge_all(self, ended: dict[str, State]) -> None:
+        records = store.record_ids(self._folder)
+        is_progress, self._records = bool(records - self._records), records
+        for job, state in ended.items():
+            self._judge(job, state, is_progress or job in self._at_work)
+
+    def _judge(self, job: str, state: State, was_of_use: bool) -> None:
         """Say what was wrong with a job that has ended."""
         note = read_note(self._folder, job)
-        if note is not None and note["state"] != "failed":
+        came_to_nothing = note is None or note["state"] == "failed" or (note["state"] == "began" and not was_of_use)
+        if not came_to_nothing:
             self._ill_starts = 0
             if note["state"] != "ended":
                 self._say(f"job {job} was ended while at work: {state}; other jobs take over its trials")
             return
         self._ill_starts += 1
-        words = f"failed: {note['error']}" if note else f"ended before it had begun: {state}{self._log_of(job)}"
+        if note is not None and note["state"] == "failed":
+            words = f"failed: {note['error']}"
+        else:
+            before = "had begun" if note is None else "took a trial"
+            words = f"ended before it {before}: {state}{self._log_of(job)}"
         self._say(f"job {job} {words}")
         if self._ill_starts >= self._max_ill_starts:
             raise ValueError(

@@ -1,10 +1,12 @@
 """How far a sweep is, in words. No torch: it answers at once, also on a cluster's login node."""
 
+import contextlib
+import time
 from collections import Counter
 from pathlib import Path
 
 from vitlab.sweep.claims import claimed_trials
-from vitlab.sweep.owners import Heartbeat, Watch
+from vitlab.sweep.owners import Heartbeat, Watch, owner_path
 from vitlab.sweep.plan import Plan, load_plan
 from vitlab.sweep.schedule import Schedule
 from vitlab.sweep.selection import Arm
@@ -36,22 +38,32 @@ def describe_status(folder: Path) -> str:
     lines = [
         f"{plan.task}: " + ", ".join(f"{counts[status]} {status}" for status in _STATUSES) + f" of {len(plan.trials)}",
         *([f"{untested} selected trials are not tested yet"] if untested else []),
-        *_at_work(owners, Counter(claims.values())),
+        *_at_work(folder, owners, Counter(claims.values())),
     ]
     return "\n".join(lines + _table(plan, by_arm))
 
 
-def _at_work(owners: list[Heartbeat], num_claims: Counter[str]) -> list[str]:
+def _at_work(folder: Path, owners: list[Heartbeat], num_claims: Counter[str]) -> list[str]:
     """Say who is at work; cluster jobs are counted here, and told apart by those who know the queue."""
     lines = []
-    for owner in owners:
+    for owner in owners:  # (those of other machines may have died: nobody has watched them yet)
         if owner.kind != "slurm":
             what = f"{num_claims[owner.id]} trials" if owner.details.get("launcher") != "slurm" else "watches its jobs"
-            lines.append(f"at work: {owner.kind} launcher on {owner.host}, process {owner.pid}: {what}")
+            words = f"at work: {owner.kind} launcher on {owner.host}, process {owner.pid}: {what}"
+            lines.append(words + _silence(folder, owner))
     jobs = [owner for owner in owners if owner.kind == "slurm"]
     if jobs:
         lines.append(f"at work: {len(jobs)} cluster jobs: {sum(num_claims[job.id] for job in jobs)} trials")
     return lines or ["no launcher is at work here"]
+
+
+def _silence(folder: Path, owner: Heartbeat) -> str:
+    """Say how long an owner has been silent, by this machine's clock; it is a hint, and decides nothing."""
+    with contextlib.suppress(OSError):
+        seconds = time.time() - owner_path(folder, owner.id).stat().st_mtime
+        if seconds > 2 * owner.patience_seconds:
+            return f"; no heartbeat for {seconds / 60:,.0f} minutes: probably dead, and `vitlab sweep` will take over"
+    return ""
 
 
 def _table(plan: Plan, by_arm: dict[Arm, Counter[str]]) -> list[str]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from vitlab.atomic_file import TEMPORARY_PREFIX, atomic_file
+from vitlab.atomic_file import TEMPORARY_PREFIX, atomic_file, is_abandoned, read_whole
 
 SCHEMA = 2  # 1 had no checksum; such records are still read
 PARTS = ("trials", "checkpoints", "subsets", "resume", "owners", "jobs", "logs")  # folders of a sweep folder
@@ -145,12 +145,15 @@ def remove_weights(folder: Path, trial_ids: Iterable[str]) -> None:
         checkpoint_path(folder, trial_id).unlink(missing_ok=True)
 
 
-def remove_unfinished(folder: Path) -> int:
-    """Delete what a killed writer left half-written, and say how many files that were.
+def remove_unfinished(folder: Path, now: float) -> int:
+    """Delete what killed writers left half-written, and say how many files that were.
 
-    Call it only where nobody else is at work in the folder: a temporary file of a living writer looks the same.
+    Args:
+        folder: The sweep folder.
+        now: The modification time of a file in it that was just written.
     """
-    leftovers = [path for part in ("", *PARTS) for path in (Path(folder) / part).glob(f"{TEMPORARY_PREFIX}*")]
+    found = [path for part in ("", *PARTS) for path in (Path(folder) / part).glob(f"{TEMPORARY_PREFIX}*")]
+    leftovers = [path for path in found if is_abandoned(path, now)]
     for path in leftovers:
         path.unlink(missing_ok=True)
     return len(leftovers)
@@ -218,15 +221,10 @@ def _check(path: str, content: bytes, record: Record) -> None:
 
 def _content(path: str) -> bytes:
     """Return the bytes of a record; one that is empty may be about to be written."""
-    content = _read(path)
+    content = read_whole(path)
     for _ in range(_LOOKS):
         if content:
             break
         time.sleep(0.05)  # where the file system has no hard links, a record is empty for a moment
-        content = _read(path)
+        content = read_whole(path)
     return content
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.read()

@@ -6,6 +6,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Protocol
 
+from vitlab.sweep.owners import is_declared_dead
 from vitlab.sweep.plan import Trial
 from vitlab.sweep.record import blank_record
 from vitlab.sweep.schedule import Task
@@ -35,10 +36,12 @@ class TaskRunner:
         folder: The sweep folder.
         num_threads: CPU threads of a worker.
         save_every_seconds: How often a fit saves the state that it would go on from.
+        owner: Id of the owner whose tasks they are.
     """
 
-    def __init__(self, folder: Path, num_threads: int, save_every_seconds: float) -> None:
+    def __init__(self, folder: Path, num_threads: int, save_every_seconds: float, owner: str) -> None:
         self.folder, self.num_threads, self.save_every_seconds = Path(folder), num_threads, save_every_seconds
+        self._owner = owner
         self._deaths: Counter[str] = Counter()
 
     def run(self, worker: Worker, task: Task) -> Record | None:
@@ -69,13 +72,19 @@ class TaskRunner:
             return self.note_failure(task, answer["error"])
         return read_record(self.folder, trial.id)
 
-    def note_failure(self, task: Task, error: str) -> Record:
+    def note_failure(self, task: Task, error: str) -> Record | None:
         """Write down that a task failed, unless its record says so already.
 
         A failing test leaves a trial done: an event on test data must not change what validation data chose.
+
+        Returns:
+            The record, or None where the task is to be done again: what fails after others took over (a laptop that
+            slept loses its GPU) says nothing, and a test whose record was deleted needs its fit first.
         """
         kind, trial = task
         record = read_record(self.folder, trial.id)
+        if is_declared_dead(self.folder, self._owner) or (kind == "test" and record is None):
+            return None
         if kind == "fit" and record is None:
             create_record(self.folder, blank_record(trial, self.num_threads) | {"error": error})
             return read_record(self.folder, trial.id)
@@ -120,4 +129,4 @@ class TaskRunner:
         return answer
 
     def _job(self, kind: Any, trial: Trial) -> Job:
-        return Job(kind, trial, str(self.folder), self.num_threads, self.save_every_seconds)
+        return Job(kind, trial, str(self.folder), self.num_threads, self.save_every_seconds, self._owner)

@@ -23,11 +23,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitlab.atomic_file import atomic_file
 from vitlab.data import write_manifest
+from vitlab.sweep.owners import is_declared_dead
 from vitlab.sweep.plan import Trial
 from vitlab.sweep.record import blank_record
 from vitlab.sweep.store import Record, checkpoint_path, create_record, read_record, resume_path, write_record
 from vitlab.training import run
-from vitlab.training.resume import Checkpointer, Interrupted
+from vitlab.training.resume import Checkpointer, Interrupted, stop_requested
 from vitlab.training.sharding import full_state_dict
 
 SAVE_EVERY_SECONDS = 600.0
@@ -67,7 +68,9 @@ class _Course(Callback):
             self.points.append([trainer.global_step, round(loss, 5)])
 
 
-def fit_trial(folder: Path, trial: Trial, num_threads: int, save_every_seconds: float = SAVE_EVERY_SECONDS) -> Record:
+def fit_trial(
+    folder: Path, trial: Trial, num_threads: int, save_every_seconds: float = SAVE_EVERY_SECONDS, owner: str = ""
+) -> Record:
     """Train a trial and write its record, whether it went well or not.
 
     A trial that was interrupted goes on from `resume/<id>.ckpt`, and ends with the numbers that it would have had.
@@ -78,6 +81,7 @@ def fit_trial(folder: Path, trial: Trial, num_threads: int, save_every_seconds: 
         trial: What to train.
         num_threads: CPU threads for torch; part of the recorded arguments, since results depend on it.
         save_every_seconds: How often the state of the training is saved.
+        owner: Who has it trained; nothing that fails is recorded once others took that one for dead.
 
     Returns:
         The trial's record: this one, or the one that it had already.
@@ -95,6 +99,8 @@ def fit_trial(folder: Path, trial: Trial, num_threads: int, save_every_seconds: 
     except Interrupted:
         raise
     except Exception as error:  # the record is where a sweep's user reads what happened
+        if stop_requested() or (owner and is_declared_dead(folder, owner)):  # it was ended from outside, in parts
+            raise Interrupted(str(error)) from error
         record = blank_record(trial, num_threads) | {"error": describe(error)}
     if not _is_first_process():
         return record
@@ -102,6 +108,8 @@ def fit_trial(folder: Path, trial: Trial, num_threads: int, save_every_seconds: 
         _save_weights(weights, checkpoint_path(folder, trial.id))
         write_manifest(_manifest_path(folder, trial), cli.datamodule.manifest())
     is_first = create_record(folder, record)
+    if not is_first:
+        print(f"vitlab: trial {trial.id} has a record already, and this result is dropped", file=sys.stderr)
     state.unlink(missing_ok=True)
     return record if is_first else read_record(folder, trial.id)
 

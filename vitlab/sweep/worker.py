@@ -45,6 +45,7 @@ class Job:
         folder: The sweep folder; a check writes nothing into it.
         num_threads: CPU threads for torch.
         save_every_seconds: How often a fit saves the state that it would go on from.
+        owner: Id of the owner who gives it; a fit that fails is not recorded once that one was taken for dead.
     """
 
     kind: Literal["check", "fit", "test"]
@@ -52,6 +53,7 @@ class Job:
     folder: str
     num_threads: int
     save_every_seconds: float = SAVE_EVERY_SECONDS
+    owner: str = ""
 
 
 def do(job: Job) -> Answer:
@@ -62,27 +64,25 @@ def do(job: Job) -> Answer:
         stands in the trial's record; an interrupted fit is saved and goes on where it was.
     """
     hide_cluster()
+    if _stop_asked and job.kind == "fit":
+        return {"status": "interrupted", "error": None}
     if job.trial.has_many_processes and job.kind != "check" and not _is_a_trials_own_process():
         return _do_in_its_own_process(job)
     from vitlab.sweep import trial as work  # here: it imports torch, and the launcher of many workers needs none
     from vitlab.training.resume import Interrupted
 
-    if _stop_asked and job.kind == "fit":
-        return {"status": "interrupted", "error": None}
     try:
         if job.kind == "check":
             work.check_trial(job.trial)
             return {"status": "done", "error": None}
         if job.kind == "fit":
-            record = work.fit_trial(Path(job.folder), job.trial, job.num_threads, job.save_every_seconds)
+            record = work.fit_trial(Path(job.folder), job.trial, job.num_threads, job.save_every_seconds, job.owner)
         else:
             record = work.test_trial(Path(job.folder), job.trial)
     except Interrupted:
         answer = {"status": "interrupted", "error": None}
     except Exception as error:
-        # A disk that is full is nobody's failure: the trial is done again once there is room.
-        unwritable = isinstance(error, OSError) and error.errno in DISK_ERRORS
-        answer = {"status": "unwritable" if unwritable else "failed", "error": work.describe(error)}
+        answer = {"status": _status_after(error, job.kind), "error": work.describe(error)}
     else:
         answer = {"status": record["status"], "error": record["error"]}
     if answer["status"] == "failed" and not _is_first_rank():
@@ -90,6 +90,17 @@ def do(job: Job) -> Answer:
         print(answer["error"], file=sys.stderr, flush=True)
         os._exit(1)
     return answer
+
+
+def _status_after(error: Exception, kind: str) -> str:
+    """Tell a task that failed from one that is to be done again."""
+    if (
+        _stop_asked
+    ):  # whatever breaks while everything is being ended: a loader's process was ended before ours, perhaps
+        return "interrupted"
+    # A disk that is full is nobody's failure. What a fit raises has been raised by writing down what came out.
+    unwritable = isinstance(error, OSError) and (kind == "fit" or error.errno in DISK_ERRORS)
+    return "unwritable" if unwritable else "failed"
 
 
 def to_line(job: Job) -> str:
@@ -113,12 +124,13 @@ def main() -> None:
     jobs: queue.Queue[Job] = queue.Queue()
     for line in sys.argv[1:]:
         jobs.put(from_line(line))
-    if os.environ.get(_OWN_PROCESS) == "srun":
+    started_by = os.environ.get(_OWN_PROCESS)
+    if started_by == "srun":
         adopt_rank()
-    elif "LOCAL_RANK" in os.environ:  # a trial's further processes have no launcher at their input
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-    else:
+    if _is_first_rank():
         threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
+    elif started_by != "srun":  # which ends them all with the first
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         answer = do(jobs.get())
         if _is_first_rank():
@@ -177,7 +189,8 @@ def _do_in_its_own_process(job: Job) -> Answer:
         environment["CUDA_VISIBLE_DEVICES"] = environment[ALL_DEVICES]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     # close_fds=False hands the owner's lock on, which a worker's process has inherited (nothing else is inheritable).
-    with subprocess.Popen(command, env=environment, close_fds=False, **pipes) as process:
+    # A session of its own: Ctrl-C in the terminal is for the launcher, which has the trial saved.
+    with subprocess.Popen(command, env=environment, close_fds=False, start_new_session=True, **pipes) as process:
         _own_process = process
         if _stop_asked:
             process.send_signal(signal.SIGUSR1)
@@ -204,7 +217,7 @@ def _end_with_parent() -> None:
 def _read_jobs(jobs: queue.Queue[Job]) -> None:
     for line in sys.stdin:
         jobs.put(from_line(line))
-    os._exit(0)  # the launcher is gone: stop in the middle of whatever the main thread does
+    os._exit(1)  # the launcher is gone: stop in the middle of whatever the main thread does; srun ends the other ranks
 
 
 if __name__ == "__main__":

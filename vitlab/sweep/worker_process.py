@@ -38,9 +38,10 @@ class WorkerProcess:
         self._log = log
         self._program = list(program)
         self._lock = lock
-        self._environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(num_threads)), **_device(index)}
+        ours = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "NODE_RANK")}
+        self._environment = {**ours, **dict.fromkeys(_THREAD_VARIABLES, str(num_threads)), **_device(index)}
         self._process: subprocess.Popen[str] | None = None
-        self._closed = False
+        self._closed = self._interrupted = False
         self._starting = threading.Lock()
 
     def do(self, job: Job) -> Answer:
@@ -52,7 +53,11 @@ class WorkerProcess:
         with self._starting:
             if self._closed:
                 raise WorkerDiedError("the launcher has stopped")
+            if self._interrupted and job.kind == "fit":
+                return {"status": "interrupted", "error": None}
             process = self._process or self._start()
+        if self._interrupted and job.kind == "fit":  # meanwhile; it may not be able to hear of it yet
+            process.kill()
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(to_line(job))
             process.stdin.flush()
@@ -70,6 +75,7 @@ class WorkerProcess:
 
     def interrupt(self) -> None:
         """Have the fit that it is doing saved at the end of its step; safe to call in a signal's handler."""
+        self._interrupted = True
         process = self._process
         if process is not None and hasattr(signal, "SIGUSR1"):
             process.send_signal(signal.SIGUSR1)

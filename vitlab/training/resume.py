@@ -87,7 +87,7 @@ class ResumeState(Callback):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Restore it, unless this is a fresh start."""
         if len(set(_gathered(trainer.global_step))) > 1:  # a shared disk that shows a file to one node and not another
-            raise RuntimeError("the processes of this training start from different states; start it again")
+            raise Interrupted("the processes of this training start from different states; start it again")
         if self._restored is None:
             return
         fit_loop = trainer.fit_loop

@@ -1,0 +1,108 @@
+"""How far two models are apart at each size: with an interval, a corrected p-value, and what would make it clear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vitlab.analysis import bootstrap
+from vitlab.analysis.power import POWER, beliefs, seeds_to_clear
+from vitlab.analysis.significance import ALPHA, holm, paired_p_values
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Error of the first model minus that of the second at one size.
+
+    Args:
+        train_size: in images.
+        difference: of the mean errors over shared seeds.
+        interval: 95 % interval, of this size alone; None with one seed.
+        clear_leader: who leads beyond the noise, after the correction for the number of sizes; None if neither.
+        num_seeds: seeds that both share.
+        mean_errors: of the first and the second model over these seeds.
+        p_value: of the paired test over seeds, of this size alone; None with one seed.
+        adjusted_p_value: the same after Holm's correction over the sizes.
+        spread: moderated standard deviation of the difference from seed to seed.
+        degrees: degrees of freedom of the spread.
+        test_level: level at which this size is tested next to those that are clear already.
+        belief: the expected true difference, and the share of the seeds' variance that counts as doubt (power.py).
+        more_seeds: seeds to add here to make the lead clear with 80 % power; None if it is clear, or beyond reach.
+    """
+
+    train_size: int
+    difference: float
+    interval: tuple[float, float] | None
+    clear_leader: str | None
+    num_seeds: int
+    mean_errors: tuple[float, float]
+    p_value: float | None = None
+    adjusted_p_value: float | None = None
+    spread: float | None = None
+    degrees: int | None = None
+    test_level: float | None = None
+    belief: tuple[float, float] | None = None
+    more_seeds: int | None = None
+
+    def seeds_to_clear(self, power: float = POWER) -> int | None:
+        """Return how many more seeds here make the lead clear, or None if it is beyond reach or nothing is known.
+
+        Args:
+            power: wanted chance of a clear lead, between 0 and 1.
+        """
+        if self.spread is None:
+            return None
+        measured = self.difference, self.spread, self.degrees, self.num_seeds
+        return seeds_to_clear(*measured, self.test_level, self.belief, power)
+
+
+def compare_sizes(
+    models: tuple[str, str], train_sizes: Sequence[int], errors: np.ndarray, draws: np.ndarray | None
+) -> list[Difference]:
+    """Return the paired difference of mean errors at each size.
+
+    Args:
+        models: first and second name.
+        train_sizes: growing sizes, in images.
+        errors: test errors, NaN where missing.
+        draws: resampled mean errors, or None with one seed.
+
+    Shape:
+        errors: (2, sizes, seeds); draws: (resamples, 2, sizes).
+    """
+    shared = ~np.isnan(errors).any(axis=0)
+    num_seeds = shared.sum(axis=1)
+    # Rounded, so that no float dust makes a leader of equal means.
+    mean_errors = np.round(np.where(shared, errors, 0.0).sum(axis=2) / num_seeds, 12)
+    means = np.round(mean_errors[0] - mean_errors[1], 12)
+    both = [tuple(pair) for pair in mean_errors.T.tolist()]
+    if draws is None:
+        rows = zip(train_sizes, means, num_seeds, both, strict=True)
+        return [Difference(size, float(mean), None, None, int(seeds), pair) for size, mean, seeds, pair in rows]
+    lows, highs = bootstrap.interval(draws[:, 0] - draws[:, 1])
+    spread, degrees = bootstrap.paired_spread(errors)
+    p_values = paired_p_values(means, spread, degrees, num_seeds)
+    adjusted = holm(p_values)
+    clear = adjusted < ALPHA
+    level = ALPHA / max(int((~clear).sum()), 1)  # the next size to become clear is tested at this level
+    expected, doubt = beliefs(means, spread, num_seeds, clear)
+    result = []
+    for n, size in enumerate(train_sizes):
+        row = Difference(
+            train_size=size,
+            difference=float(means[n]),
+            interval=(float(lows[n]), float(highs[n])),
+            clear_leader=models[int(means[n] > 0)] if clear[n] else None,
+            num_seeds=int(num_seeds[n]),
+            mean_errors=both[n],
+            p_value=float(p_values[n]),
+            adjusted_p_value=float(adjusted[n]),
+            spread=float(spread[n]),
+            degrees=int(degrees[n]),
+            test_level=level,
+            belief=(float(expected[n]), doubt),
+        )
+        result.append(row if clear[n] else replace(row, more_seeds=row.seeds_to_clear()))
+    return result

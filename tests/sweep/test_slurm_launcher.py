@@ -6,19 +6,22 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from tests.slurm_cluster import SlurmCluster, call, wait_until
+from vitlab.atomic_file import write_json
 from vitlab.sweep import store
-from vitlab.sweep.claims import claimed_trials
-from vitlab.sweep.owners import read_heartbeats
-from vitlab.sweep.plan import load_plan
+from vitlab.sweep.claims import Claims, claimed_trials
+from vitlab.sweep.owners import Heartbeat, Owner, Watch, declare_dead, owner_path, read_heartbeats
+from vitlab.sweep.plan import check_folder, load_plan, write_plan
+from vitlab.sweep.record import blank_record
 from vitlab.sweep.session_settings import SessionSettings
 from vitlab.sweep.slurm_job import read_note
 from vitlab.sweep.slurm_launcher import SlurmLauncher
-from vitlab.sweep.slurm_queue import describe_jobs, live_jobs, read_submissions
+from vitlab.sweep.slurm_queue import Submission, describe_jobs, live_jobs, read_submissions, write_submission
 from vitlab.sweep.slurm_submission import JobResources
 from vitlab.sweep.slurm_watch import jobs_needed
 from vitlab.sweep.sweep_file import read_sweep
@@ -26,6 +29,22 @@ from vitlab.sweep.sweep_file import read_sweep
 VITLAB = [sys.executable, "-m", "vitlab.cli"]
 ON_SLURM = ["--launcher", "slurm", "--patience", "9", "--threads", "1", "--save-every", "0.01"]
 MINUTES = 5
+KILLED_AT_FIRST_CLAIM = """
+import os, signal, sys
+from pathlib import Path
+from vitlab.sweep.slurm_launcher import SlurmLauncher
+from vitlab.sweep.sweep_file import read_sweep
+
+config, folder = map(Path, sys.argv[1:])
+
+def kill_after_claim(event, arguments):
+    if event != "os.kill" and os.path.lexists(folder / "trials" / ".claim-0.0"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+plan = read_sweep(config)
+sys.addaudithook(kill_after_claim)
+SlurmLauncher().run(plan, folder)
+"""
 
 on_a_cluster = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -292,3 +311,100 @@ class TestWithoutCluster:
 
     def test_a_job_that_never_began_has_no_note(self, tmp_path):
         assert read_note(tmp_path, "17_3") is None
+
+
+class TestWithAnswersOfAScript:
+    """What the launcher makes of answers that a real SLURM gives too rarely, here given by scripts."""
+
+    @pytest.fixture
+    def put_on_path(self, tmp_path, monkeypatch):
+        commands = tmp_path / "commands"
+        commands.mkdir()
+        monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+
+        def put(**scripts):
+            for name, script in scripts.items():
+                (commands / name).write_text(f"#!/bin/sh\n{script}\n")
+                (commands / name).chmod(0o755)
+
+        put(sinfo="echo 'ci|infinite'", squeue="", scancel="", scontrol="echo MaxArraySize = 1001", sbatch="exit 1")
+        return put
+
+    @pytest.fixture
+    def without_models(self, monkeypatch):
+        """Building the models takes seconds and is tested elsewhere."""
+        monkeypatch.setattr("vitlab.sweep.slurm_launcher.check_models", lambda *arguments: None)
+
+    def test_a_launcher_killed_at_its_first_claim_leaves_a_folder_that_goes_on(
+        self, plan, write_sweep, tmp_path, put_on_path
+    ):
+        folder = tmp_path / "out"
+        config = write_sweep()
+        killed = subprocess.run([sys.executable, "-c", KILLED_AT_FIRST_CLAIM, config, folder], capture_output=True)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert claimed_trials(folder)
+        check_folder(folder, plan)
+
+    def test_jobs_that_were_taken_stay_when_more_are_refused(self, plan, tmp_path, put_on_path, without_models, capfd):
+        folder, counter = tmp_path / "out", tmp_path / "taken"
+        refusal = "echo 'sbatch: error: AssocMaxSubmitJobLimit' >&2; exit 1"
+        put_on_path(
+            scontrol="echo MaxArraySize = 6",
+            sbatch=f"case $1 in --test-only) exit 0;; esac\n[ -e {counter} ] && {{ {refusal}; }}\n"
+            f"touch {counter}; echo Submitted batch job 17",
+        )
+        SlurmLauncher(settings=SessionSettings(num_threads=1), wait=False).run(plan, folder)
+        assert [(submission.array, submission.num_jobs) for submission in read_submissions(folder)] == [("17", 6)]
+        said = " ".join("".join(capfd.readouterr()).split())
+        assert "10 of 16 jobs are not taken: SLURM refused the jobs" in said
+        assert "AssocMaxSubmitJobLimit" in said
+        assert "submitted 6 jobs, SLURM's id 17" in said
+
+    def test_a_job_that_vanished_is_submitted_again_without_waiting(self, plan, tmp_path, put_on_path, without_models):
+        folder = tmp_path / "out"
+        write_plan(folder, plan)
+        write_submission(folder, Submission("17", 1, (1, 1), 1))
+        put_on_path(
+            squeue="echo '17|NODE_FAIL|None|n1'",
+            sbatch="case $1 in --test-only) exit 0;; esac\necho Submitted batch job 18",
+        )
+        with Owner(folder, "slurm", details={"job": "17"}) as vanished:
+            Claims(vanished, Watch(folder)).claim(plan.trials[0].id)
+            SlurmLauncher(settings=SessionSettings(num_threads=1), wait=False).run(plan, folder)
+        assert [submission.num_jobs for submission in read_submissions(folder)] == [1, 16]
+
+    @pytest.mark.parametrize(("is_alive", "num_jobs"), [(False, 8), (True, 7)])
+    def test_without_waiting_an_owner_of_a_forgotten_job_gets_its_patience(
+        self, plan, tmp_path, put_on_path, without_models, is_alive, num_jobs
+    ):
+        folder, settings = tmp_path / "out", SessionSettings(num_threads=1, patience_seconds=0.9)
+        write_plan(folder, plan)
+        write_submission(folder, Submission("17", 1, (1, 1), 1))
+        put_on_path(
+            squeue='for job in 18_0 18_1 18_2 18_3 18_4 18_5 18_6 19; do echo "$job|PENDING|Priority|"; done',
+            sbatch=f"case $1 in --test-only) exit 0;; esac\necho >> {tmp_path}/calls\n"
+            f"echo Submitted batch job $((17 + $(wc -l < {tmp_path}/calls)))",
+        )
+        with Owner(folder, "slurm", 0.9, {"job": "17"}) as owner:
+            holder = owner.id
+            if not is_alive:
+                silent = Heartbeat("slurm-silent", "slurm", "n1", "", 1, 0.9, details={"job": "17"})
+                write_json(owner_path(folder, silent.id), asdict(silent))
+                holder = silent.id
+            (folder / "trials").mkdir()
+            for trial in plan.trials[:2]:
+                (folder / "trials" / f".claim-{trial.id}.0").write_text(holder)
+            SlurmLauncher(settings=settings, trials_per_job=2, wait=False).run(plan, folder)
+        assert sum(submission.num_jobs for submission in read_submissions(folder)[1:]) == num_jobs
+
+    def test_a_finished_sweep_is_tidied_of_what_the_dead_have_left(self, plan, tmp_path, put_on_path):
+        folder = tmp_path / "out"
+        write_plan(folder, plan)
+        with Owner(folder, "slurm", details={"job": "17"}) as dead:
+            Claims(dead, Watch(folder)).claim(plan.trials[0].id)
+            declare_dead(folder, dead.id)
+            for trial in plan.trials:
+                store.create_record(folder, blank_record(trial, num_threads=1) | {"status": "failed", "error": "none"})
+            assert SlurmLauncher().run(plan, folder).missing == 0
+        assert not claimed_trials(folder)
+        assert not list((folder / "owners").iterdir())

@@ -69,6 +69,12 @@ def test_a_machine_with_clients_and_no_cluster_is_refused(put_on_path):
         slurm_queue.check_available()
 
 
+@pytest.mark.parametrize(("setting", "size"), [("MaxArraySize = 0", 1), ("MaxArraySize = 31", 31), ("", 1001)])
+def test_a_cluster_that_admits_no_arrays_gets_single_jobs(put_on_path, setting, size):
+    put_on_path(f"echo '{setting}'", commands=("scontrol",))
+    assert slurm_queue.max_array_size() == size
+
+
 def test_submissions_are_remembered(tmp_path, put_on_path):
     array, single = Submission("17", 3, (1, 1), 4), Submission("21", 1, (2, 4), 1)
     for submission in (single, array):

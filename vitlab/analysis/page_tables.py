@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vitlab.analysis.dial_places import noun
+from vitlab.analysis.differences import Difference
 from vitlab.analysis.drawing import LOOKS
+from vitlab.analysis.power import MAX_SEEDS
 from vitlab.analysis.summary import costs, environment
 from vitlab.analysis.task_result import Pair, TaskResult, conclude_pair
 from vitlab.analysis.wording import about, count, interval_of_sizes, label, percent, plural, sentence, significant
@@ -137,8 +139,10 @@ def differences_table(pair: Pair) -> str:
         "Images",
         f"{first} error minus {second} error",
         "95 % interval",
+        "p, corrected",
         "Ahead beyond the noise",
         "Seeds",
+        "More seeds to settle it",
         last,
     )
     rows = []
@@ -147,12 +151,24 @@ def differences_table(pair: Pair) -> str:
         cells = (
             f"{100 * row.difference:+.1f} points",
             NONE if row.interval is None else f"{100 * row.interval[0]:+.1f} to {100 * row.interval[1]:+.1f}",
+            NONE if row.adjusted_p_value is None else _p_value(row.adjusted_p_value),
             label(row.clear_leader) if row.clear_leader else "neither",
             row.num_seeds,
+            _more_seeds(row),
             NONE if times is None else times["bound"] or significant(times["ratio"]),
         )
         rows.append(_row(cells, f'<th scope="row">{count(row.train_size)}</th>'))
     return table(f"{first} and {second} at each size, on the same seeds", columns, [rows])
+
+
+def _more_seeds(row: Difference) -> str:
+    if row.clear_leader or row.spread is None:
+        return NONE
+    return f"over {MAX_SEEDS}" if row.more_seeds is None else count(row.more_seeds)
+
+
+def _p_value(p: float) -> str:
+    return "below 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def fits_table(result: TaskResult, order: Sequence[str]) -> str:

@@ -56,7 +56,7 @@ def check_models(owner: Owner, trials: Sequence[Trial], settings: SessionSetting
     log = Path(owner.folder) / "logs" / f"{owner.id}-check.log"
     worker = WorkerProcess(0, settings.threads, log, owner.lock)
     try:
-        runner = TaskRunner(owner.folder, settings.threads, settings.save_every_seconds)
+        runner = TaskRunner(owner.folder, settings.threads, settings.save_every_seconds, owner.id)
         runner.check_models([_on_one_cpu(trial) for trial in trials], [worker], InlineExecutor())
     finally:
         worker.close()

@@ -112,6 +112,13 @@ def num_restarts():
     return sum(int(number) for number in re.findall(r"Restarts=(\d+)", said))
 
 
+def seconds_of_run():
+    """How long the job has run that has run longest."""
+    said = call("scontrol", "--oneliner", "show", "job", check=True).stdout
+    times = re.findall(r"RunTime=(\d+):(\d+):(\d+)", said)
+    return max(3600 * int(hours) + 60 * int(minutes) + int(seconds) for hours, minutes, seconds in times)
+
+
 def wait_for_training(folder, other_than=()):
     def found():
         return {job: pid for job, pid in jobs_in_training(folder).items() if pid not in other_than}
@@ -138,7 +145,7 @@ class TestFaults:
             ("amount: 3", "amount: 300"),
         )
         folder, laptop = tmp_path / "cluster", tmp_path / "laptop"
-        options = ["--time", "3", "--trials-per-job", "3"]
+        options = ["--time", "5", "--trials-per-job", "3"]
         launcher = start(config, folder, *ON_SLURM, *options)
         self.disturb(folder, cluster, launcher)
         said = launcher.finish()
@@ -158,11 +165,13 @@ class TestFaults:
         job, pid = next(iter(wait_for_training(folder).items()))
         os.kill(workers_of(pid)[0], signal.SIGKILL)
 
-        # SLURM looks at the time limits every thirty seconds, and warns jobs that will be over before long.
+        # SLURM looks at the time limits every thirty seconds, and warns jobs that will be over before long. The limit
+        # is the first that such a look will find ahead of the jobs, however long they took to begin.
         array = job.partition("_")[0]
-        call("scontrol", "update", f"JobId={array}", "TimeLimit=1", check=True)
-        wait_until(num_restarts, 60, "a job to be out of time, and requeued")
-        call("scontrol", "update", f"JobId={array}", "TimeLimit=3", check=True)
+        minutes = (seconds_of_run() + 35) // 60 + 1
+        call("scontrol", "update", f"JobId={array}", f"TimeLimit={minutes}", check=True)
+        wait_until(num_restarts, 120, "a job to be out of time, and requeued")
+        call("scontrol", "update", f"JobId={array}", "TimeLimit=5", check=True)
         assert any("SIGUSR2" in log.read_text() for log in (folder / "jobs").glob("*_log.err"))
 
         out_of_time = {owner.pid for owner in read_heartbeats(folder)}  # those that were warned are about to end

@@ -24,6 +24,7 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
+    items.sort(key=lambda item: item.path.name != "test_demo.py")  # it takes longest: others run beside it
     if config.getoption("--run-slow"):
         return
     for item in items:

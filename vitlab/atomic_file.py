@@ -65,9 +65,14 @@ def read_whole(path: Path | str) -> bytes:
         OSError: It is not there, or cannot be read.
     """
     for _ in range(_READS):
-        with contextlib.suppress(_StaleError):
-            return _read(path)
-    return _read(path)
+        try:
+            with open(path, "rb", buffering=0) as file:
+                return file.read()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            stale = error
+    raise stale
 
 
 def is_abandoned(path: Path, now: float) -> bool:
@@ -88,20 +93,6 @@ def is_abandoned(path: Path, now: float) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return now - path.stat().st_mtime > _SECONDS_OF_A_WRITE
     return False
-
-
-class _StaleError(OSError):
-    pass
-
-
-def _read(path: Path | str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        if error.errno == errno.ESTALE:
-            raise _StaleError(error.errno, error.strerror, str(path)) from error
-        raise
 
 
 def _host() -> str:

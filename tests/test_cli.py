@@ -163,7 +163,7 @@ def test_cancel_stops_a_launcher_which_saves_and_goes_on_later(tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert "1 launchers and shards asked to stop" in vitlab("cancel", tmp_path / "out").stdout
-        errors = launcher.communicate(timeout=60)[1]
+        errors = launcher.communicate(timeout=240)[1]
     assert launcher.returncode == 128
     assert "stopped by vitlab cancel; what was running is saved" in errors
     assert claimed_trials(tmp_path / "out") == {}

@@ -61,11 +61,11 @@ def test_the_templates_train_and_go_on_after_their_time(root, tmp_path, monkeypa
         fit = submit("--time=5", root / "scripts" / "fit.sbatch", training, *FIT)
         array = submit("--array=1-2", root / "scripts" / "sweep_shard.sbatch", "sweep.yaml", shards)
         # What SLURM does before their time is up: to the steps of the one, to the batch script of the other.
-        (shard,) = wait_until(lambda: list(read_heartbeats(shards)), 120, "a shard to be at work")
+        (shard,) = wait_until(lambda: list(read_heartbeats(shards)), "a shard to be at work")
         os.kill(parent_of(shard.pid), signal.SIGUSR1)
-        wait_until(lambda: list(training.rglob("metrics.csv")), 120, "the training to be on its way")
+        wait_until(lambda: list(training.rglob("metrics.csv")), "the training to be on its way")
         call("scancel", "--signal=USR1", fit, check=True)
-        wait_until(lambda: not cluster.jobs(), 240, "the jobs to end")
+        wait_until(lambda: not cluster.jobs(), "the jobs to end")
 
         for job in (fit, f"{array}_1"):
             assert "Restarts=1 " in call("scontrol", "--oneliner", "show", "job", job, check=True).stdout

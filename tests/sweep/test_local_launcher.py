@@ -155,7 +155,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(write_sweep, tmp_path
     process = start(config, folder, "--workers", workers, "--threads", "1")
     wait_for_records(folder, 2, process)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 130
     assert "Ctrl-C again stops at once" in errors
     assert "the same command goes on" in errors

@@ -39,7 +39,7 @@ def other(tmp_path):
         process.stdout.close()
 
 
-def wait_until(condition, seconds=20.0):
+def wait_until(condition, seconds=240.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -123,7 +123,7 @@ def wait_for_training(folder, other_than=()):
     def found():
         return {job: pid for job, pid in jobs_in_training(folder).items() if pid not in other_than}
 
-    return wait_until(found, 120, "a job in training")
+    return wait_until(found, "a job in training")
 
 
 def report(folder):
@@ -154,7 +154,7 @@ class TestFaults:
         assert "12 done, 0 failed, 0 missing of 12" in said
         trials = [trial.id for trial in load_plan(folder).trials]
         assert sorted(record["id"] for record in store.read_records(folder)) == sorted(trials)
-        wait_until(lambda: not live_jobs(folder), 30, "the last jobs to end")
+        wait_until(lambda: not live_jobs(folder), "the last jobs to end")
         assert not claimed_trials(folder)
         assert not list((folder / "owners").glob("*.dead"))
         start(config, laptop, "--workers", "2", "--threads", "1").finish()
@@ -170,7 +170,7 @@ class TestFaults:
         array = job.partition("_")[0]
         minutes = (seconds_of_run() + 35) // 60 + 1
         call("scontrol", "update", f"JobId={array}", f"TimeLimit={minutes}", check=True)
-        wait_until(num_restarts, 120, "a job to be out of time, and requeued")
+        wait_until(num_restarts, "a job to be out of time, and requeued")
         call("scontrol", "update", f"JobId={array}", "TimeLimit=5")  # complains of tasks of the array that have ended
         assert any("SIGUSR2" in log.read_text() for log in (folder / "jobs").glob("*_log.err"))
 
@@ -182,12 +182,12 @@ class TestFaults:
         wait_for_training(folder, other_than=out_of_time)
         preempting = ("--partition=hi", "--ntasks=2", "--time=1", f"--chdir={cluster.folder}", "--wrap=sleep 1")
         call("sbatch", *preempting, check=True)
-        wait_until(lambda: num_restarts() > before, 60, "a job to be preempted, and requeued")
+        wait_until(lambda: num_restarts() > before, "a job to be preempted, and requeued")
 
         preempted = {owner.pid for owner in read_heartbeats(folder)}
         wait_for_training(folder, other_than=out_of_time | preempted)
         cluster.stop_controller()
-        wait_until(lambda: "SLURM does not answer" in launcher.said, 60, "the launcher to notice")
+        wait_until(lambda: "SLURM does not answer" in launcher.said, "the launcher to notice")
         cluster.start_controller()
 
 
@@ -237,12 +237,12 @@ def test_submitted_jobs_count_and_are_cancelled(write_sweep, tmp_path, cluster, 
     assert re.fullmatch(r"  \d+_2, \d+_3 waiting: \w+", lines[3])
 
     attached = start(config, folder, *options)
-    wait_until(lambda: [owner for owner in read_heartbeats(folder) if owner.kind == "local"], 30, "it to attach")
+    wait_until(lambda: [owner for owner in read_heartbeats(folder) if owner.kind == "local"], "it to attach")
     os.kill(next(iter(jobs_in_training(folder).values())), signal.SIGUSR2)  # this job saves, and is requeued
     said = subprocess.run([*VITLAB, "cancel", str(folder)], check=True, capture_output=True, text=True).stdout
     assert "4 cluster jobs cancelled" in said
     attached.finish(code=128)
-    wait_until(lambda: not live_jobs(folder), 30, "the jobs to end")
+    wait_until(lambda: not live_jobs(folder), "the jobs to end")
     assert len(read_submissions(folder)) == 1, "what was cancelled on purpose is not submitted again"
     assert not [owner for owner in read_heartbeats(folder) if owner.kind == "slurm"]
     assert store.resume_path(folder, load_plan(folder).trials[0].id).exists()

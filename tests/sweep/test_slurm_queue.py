@@ -40,8 +40,8 @@ def test_the_states_of_jobs_are_those_that_slurm_tells(tmp_path, monkeypatch):
         assert slurm_queue.max_array_size() == 1001
         array = submit(tmp_path, "--array=0-2", "--wrap=sleep 60")
         ids = [*(f"{array}_{number}" for number in range(3)), "99"]
-        wait_until(lambda: slurm_queue.jobs(ids)[f"{array}_1"].name == "RUNNING", 20, "two jobs to run")
-        wait_until(lambda: slurm_queue.jobs(ids)[f"{array}_2"].reason == "Resources", 20, "the third to wait for them")
+        wait_until(lambda: slurm_queue.jobs(ids)[f"{array}_1"].name == "RUNNING", "two jobs to run")
+        wait_until(lambda: slurm_queue.jobs(ids)[f"{array}_2"].reason == "Resources", "the third to wait for them")
 
         states = slurm_queue.jobs(ids)
         assert list(states) == ids
@@ -54,12 +54,10 @@ def test_the_states_of_jobs_are_those_that_slurm_tells(tmp_path, monkeypatch):
         )
 
         slurm_queue.cancel([f"{array}_0", f"{array}_2", "99"])
-        wait_until(
-            lambda: slurm_queue.jobs(ids)[f"{array}_0"] == State("CANCELLED", nodes="n1"), 20, "it to be cancelled"
-        )
+        wait_until(lambda: slurm_queue.jobs(ids)[f"{array}_0"] == State("CANCELLED", nodes="n1"), "it to be cancelled")
         assert slurm_queue.jobs(ids)[f"{array}_2"].name == "CANCELLED"
         ended = submit(tmp_path, "--output=/no/such/folder/log", "--wrap=true")
-        wait_until(lambda: slurm_queue.jobs([ended])[ended].is_over, 20, "it to fail")
+        wait_until(lambda: slurm_queue.jobs([ended])[ended].is_over, "it to fail")
         assert slurm_queue.jobs([ended])[ended].reason == "JobLaunchFailure"
 
 

@@ -1,9 +1,26 @@
-"""Workers share the machine's devices and threads."""
+"""Workers share the machine's devices and threads, and hear a request to stop whenever it comes."""
+
+import sys
+from dataclasses import replace
 
 import pytest
 
 from vitlab.sweep import worker_process
 from vitlab.sweep.worker import Job, from_line, to_line
+
+ASKED_AT_AN_IMPORT = """
+import os, signal, sys
+from vitlab.sweep.worker import main
+
+def ask(event, arguments):
+    if event == "import" and arguments[0] in moments:
+        moments.clear()
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+moments = [sys.argv.pop()]
+sys.addaudithook(ask)
+main()
+"""
 
 
 @pytest.mark.parametrize(("visible", "given"), [("3,5", ["3", "5", "3", "5"]), ("0", ["0"] * 4)])
@@ -28,3 +45,15 @@ def test_a_job_survives_the_pipe(plan):
     job = Job("fit", plan.trials[3], "some folder", 2)
     assert from_line(to_line(job)) == job
     assert from_line(to_line(job)).trial.id == plan.trials[3].id
+
+
+@pytest.mark.parametrize("moment", ["torch", "lightning.fabric.plugins.io"])
+def test_a_request_to_stop_counts_while_libraries_are_imported(plan, tmp_path, moment):
+    trial = replace(plan.trials[0], settings={**plan.trials[0].settings, "trainer": {"max_steps": 10**9}})
+    program = [sys.executable, "-c", ASKED_AT_AN_IMPORT, moment]
+    worker = worker_process.WorkerProcess(0, 1, tmp_path / "log", program=program)
+    try:
+        assert worker.do(Job("fit", trial, str(tmp_path), 1))["status"] == "interrupted"
+    finally:
+        worker.close()
+        worker.release()

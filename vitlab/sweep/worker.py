@@ -29,6 +29,7 @@ SAVE_EVERY_SECONDS = 600.0
 ALL_DEVICES = "VITLAB_ALL_DEVICES"  # what CUDA_VISIBLE_DEVICES was before a worker was given one of them
 _OWN_PROCESS = "VITLAB_TRIAL_PROCESS"  # set in the processes that belong to one trial; "srun" in those of srun
 _SECONDS_BETWEEN_LOOKS = 0.5
+_INTERRUPTED: Answer = {"status": "interrupted", "error": None}
 
 
 class WorkerDiedError(RuntimeError):
@@ -65,12 +66,14 @@ def do(job: Job) -> Answer:
     """
     hide_cluster()
     if _stop_asked and job.kind == "fit":
-        return {"status": "interrupted", "error": None}
+        return dict(_INTERRUPTED)
     if job.trial.has_many_processes and job.kind != "check" and not _is_a_trials_own_process():
         return _do_in_its_own_process(job)
     from vitlab.sweep import trial as work  # here: it imports torch, and the launcher of many workers needs none
     from vitlab.training.resume import Interrupted
 
+    if _stop_asked and job.kind == "fit":  # asked during these imports, which take seconds: the training would not hear
+        return dict(_INTERRUPTED)
     try:
         if job.kind == "check":
             work.check_trial(job.trial)
@@ -80,7 +83,7 @@ def do(job: Job) -> Answer:
         else:
             record = work.test_trial(Path(job.folder), job.trial)
     except Interrupted:
-        answer = {"status": "interrupted", "error": None}
+        answer = dict(_INTERRUPTED)
     except Exception as error:
         answer = {"status": _status_after(error, job.kind), "error": work.describe(error)}
     else:
@@ -146,7 +149,8 @@ def ask_to_stop() -> None:
     _stop_asked = True
     if _own_process is not None:
         _own_process.send_signal(signal.SIGUSR1)
-    if resume := sys.modules.get("vitlab.training.resume"):  # before that there is no training to be stopped
+    resume = sys.modules.get("vitlab.training.resume")
+    if hasattr(resume, "request_stop"):  # before it is imported there is no training to be stopped
         resume.request_stop()
 
 

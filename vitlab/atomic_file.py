@@ -40,7 +40,7 @@ def atomic_file(path: Path, mode: str = "w", replace: bool = True, sync: bool = 
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{_host()}-{os.getpid()}-", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{host_in_names()}-{os.getpid()}-", dir=path.parent)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
         with os.fdopen(handle, mode, **text) as file:
@@ -83,7 +83,7 @@ def is_abandoned(path: Path, now: float) -> bool:
         now: Time of the file system's server, in seconds: the modification time of a file that was just written.
     """
     match = _TEMPORARY.fullmatch(path.name)
-    if match is not None and match[1] == _host():
+    if match is not None and match[1] == host_in_names():
         try:
             os.kill(int(match[2]), 0)
         except ProcessLookupError:
@@ -95,7 +95,8 @@ def is_abandoned(path: Path, now: float) -> bool:
     return False
 
 
-def _host() -> str:
+def host_in_names() -> str:
+    """Return this machine's name as it stands in the names of files: letters, digits and hyphens, at most 40."""
     return re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:40]
 
 

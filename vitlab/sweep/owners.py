@@ -9,7 +9,6 @@ owner and the last of its workers are gone. Nothing is locked on the shared file
 import contextlib
 import json
 import os
-import re
 import secrets
 import socket
 import tempfile
@@ -20,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from vitlab.atomic_file import read_whole, write_json
+from vitlab.atomic_file import host_in_names, read_whole, write_json
 
 try:
     import fcntl
@@ -90,8 +89,7 @@ class Owner:
         if not patience_seconds > 0:
             raise ValueError(f"--patience is {patience_seconds}; give seconds above 0")
         self.folder = Path(folder)
-        host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:40]
-        name = f"{kind}-{host}-{os.getpid()}-{secrets.token_hex(3)}"
+        name = f"{kind}-{host_in_names()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._heartbeat = Heartbeat(name, kind, socket.gethostname(), _boot_id(), os.getpid(), patience_seconds)
         self._heartbeat.details = details if details is not None else {}
         self._on_stop = on_stop

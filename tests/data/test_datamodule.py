@@ -1,6 +1,7 @@
 import itertools
 import json
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -218,6 +219,7 @@ class ManyProcesses:
 
     def __init__(self, rank=0, world_size=2):
         self.global_rank, self.world_size = rank, world_size
+        self.strategy = SimpleNamespace(root_device=torch.device("cpu"))
 
 
 def test_two_processes_count_each_validation_and_test_image_once():

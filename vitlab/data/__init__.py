@@ -1,5 +1,6 @@
 """Data sets, nested subsets, augmentation and the loaders that serve them to a Lightning trainer."""
 
+from vitlab.data.batch_augmentation import BatchAugmentation
 from vitlab.data.datamodule import DataModule
 from vitlab.data.datasets import ArrayImages, Digits, Glyphs, ImageDataset, Images, Target
 from vitlab.data.decoding import read_image
@@ -8,6 +9,7 @@ from vitlab.data.digit_lines import DigitLines
 from vitlab.data.glyph_masks import GlyphMasks
 from vitlab.data.image_folder import FileImages, ImageFolder
 from vitlab.data.pairs_at_distance import PairsAtDistance
+from vitlab.data.resident_loader import ResidentLoader
 from vitlab.data.statistics import channel_statistics
 from vitlab.data.subsets import balanced_order, nested_subsets, split_validation, write_manifest
 from vitlab.data.torchvision_datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
@@ -19,6 +21,7 @@ __all__ = [
     "MNIST",
     "ArrayImages",
     "Augmentation",
+    "BatchAugmentation",
     "DataModule",
     "DigitLines",
     "Digits",
@@ -32,6 +35,7 @@ __all__ = [
     "Images",
     "InMemoryLoader",
     "PairsAtDistance",
+    "ResidentLoader",
     "Target",
     "WorkerLoader",
     "balanced_order",

@@ -4,17 +4,22 @@ All trials share one validation split; the seed decides the rest: which training
 augmentation. Images travel as uint8, a quarter of the bytes, and become normalized floats on the device.
 """
 
-from typing import Any
+import math
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 
+from vitlab.data.batch_augmentation import BatchAugmentation
 from vitlab.data.datasets import ArrayImages, ImageDataset, Images, Target
 from vitlab.data.device_loader import EpochOrder, InMemoryLoader, WorkerLoader
+from vitlab.data.resident_loader import Residency, ResidentLoader, stays_on_device
 from vitlab.data.statistics import ChannelStatistics, cached_channel_statistics, channel_statistics
 from vitlab.data.subsets import manifest, nested_subsets, split_validation
 from vitlab.data.transforms import Augmentation
+
+Loader = ResidentLoader | InMemoryLoader | WorkerLoader
 
 VALIDATION_SEED = 0
 EVALUATION_BATCH_SIZE = 500
@@ -38,6 +43,9 @@ class DataModule(LightningDataModule):
         seed: seed of the training subset, the order and the augmentation, 0 or more.
         augmentation: random changes to training images; null for none. They keep labels, not masks or sequences.
         num_workers: processes that read images too large to be held in memory; 0 reads in the main process.
+        residency: where the images are kept and changed: `device`, as bytes on the training device, a batch at a time;
+            `host`, in main memory or on disk, one by one by albumentations; `auto`: on the device what is held in
+            memory and fits. The images and their order are the same, and so is the distribution of the changes.
 
     Shape:
         batches are pairs: images float32 (batch, channels, height, width), targets int64 (batch,) for labels,
@@ -56,6 +64,7 @@ class DataModule(LightningDataModule):
         seed: int = 0,
         augmentation: Augmentation | None = None,
         num_workers: int = 0,
+        residency: Residency = "auto",
     ) -> None:
         super().__init__()
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
@@ -76,7 +85,9 @@ class DataModule(LightningDataModule):
         self.train_size, self.val_size = train_size, val_size
         self.batch_size, self.seed = batch_size, seed
         self.augmentation = augmentation
-        self.num_workers = num_workers
+        if residency not in get_args(Residency):
+            raise ValueError(f"unknown residency {residency!r}; use {', '.join(get_args(Residency))}")
+        self.num_workers, self.residency = num_workers, residency
         self._train: tuple[Images, np.ndarray] | None = None
         self._val: tuple[Images, np.ndarray] | None = None
         self._statistics: ChannelStatistics | None = None
@@ -84,7 +95,7 @@ class DataModule(LightningDataModule):
 
     def __str__(self) -> str:
         # Lightning's own would build all loaders, reading every image, to print their lengths.
-        names = ("train_size", "val_size", "batch_size", "seed", "augmentation", "num_workers")
+        names = ("train_size", "val_size", "batch_size", "seed", "augmentation", "num_workers", "residency")
         settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"DataModule({self.dataset.name}, {settings})"
 
@@ -164,23 +175,23 @@ class DataModule(LightningDataModule):
         dataset = self.dataset
         return manifest(dataset.name, dataset.fingerprint, self.seed, images.labels, indices, self.stratum_names)
 
-    def train_dataloader(self) -> InMemoryLoader | WorkerLoader:
+    def train_dataloader(self) -> Loader:
         """Shuffled, augmented batches of the training subset."""
         self.setup("fit")
         return self._loader(*self._train, shuffle=True)
 
-    def val_dataloader(self) -> InMemoryLoader | WorkerLoader:
+    def val_dataloader(self) -> Loader:
         """Every validation image once."""
         self.setup()
         return self._loader(*self._val, shuffle=False)
 
-    def test_dataloader(self) -> InMemoryLoader | WorkerLoader:
+    def test_dataloader(self) -> Loader:
         """Every test image once."""
         self.setup()
         test = self.dataset.test()
         return self._loader(test, np.arange(len(test)), shuffle=False)
 
-    def predict_dataloader(self) -> InMemoryLoader | WorkerLoader:
+    def predict_dataloader(self) -> Loader:
         """The test images, in their order."""
         return self.test_dataloader()
 
@@ -231,7 +242,7 @@ class DataModule(LightningDataModule):
                 f"{processes}, or another trainer.devices"
             )
 
-    def _loader(self, images: Images, indices: np.ndarray, shuffle: bool) -> InMemoryLoader | WorkerLoader:
+    def _loader(self, images: Images, indices: np.ndarray, shuffle: bool) -> Loader:
         # Small images fill a larger batch when no gradients are kept; the results do not depend on it.
         larger = (
             max(self.batch_size, EVALUATION_BATCH_SIZE) if max(self.image_shape) <= MAX_SMALL_SIZE else self.batch_size
@@ -245,6 +256,11 @@ class DataModule(LightningDataModule):
             world_size=self._world_size,
         )
         augmentation = self.augmentation if shuffle else None
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        num_bytes = len(indices) * self.in_channels * math.prod(self.image_shape)
+        if stays_on_device(self.residency, images.in_memory, num_bytes, device):
+            changes = BatchAugmentation(augmentation) if augmentation else None
+            return ResidentLoader(images, indices, order, device, changes)
         if images.in_memory:
             return InMemoryLoader(images, indices, order, augmentation)
         return WorkerLoader(images, indices, order, augmentation, self.num_workers)

@@ -111,7 +111,7 @@ class EpochOrder:
             yield BatchPlan(positions[self.rank :: self.world_size], int(seed))
 
 
-class _ResumableLoader(ABC):
+class ResumableLoader(ABC):
     """A loader that knows how many batches of which epoch it has given; Lightning keeps that in its checkpoints.
 
     An epoch begins when its first batch is asked for, not before: Lightning makes the iterator before it says which
@@ -146,7 +146,7 @@ class _ResumableLoader(ABC):
         """The batches of the order."""
 
 
-class InMemoryLoader(_ResumableLoader):
+class InMemoryLoader(ResumableLoader):
     """Batches cut from one array that holds all images, without worker processes.
 
     Args:
@@ -175,7 +175,7 @@ class InMemoryLoader(_ResumableLoader):
             yield _channels_first(pixels), self.targets[torch.from_numpy(plan.positions)].long()
 
 
-class WorkerLoader(_ResumableLoader):
+class WorkerLoader(ResumableLoader):
     """Batches read by worker processes, for images too large to hold in memory.
 
     It holds a torch DataLoader rather than being one, because Lightning rebuilds a DataLoader's sampler for prediction.

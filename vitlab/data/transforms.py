@@ -132,6 +132,9 @@ _RAND_AUGMENT = (
 )
 
 
+NUM_RAND_AUGMENT_OPS = len(_RAND_AUGMENT)
+
+
 def _albumentations() -> Any:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else its import asks a server for the newest version
     import albumentations

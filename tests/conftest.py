@@ -1,6 +1,7 @@
 """Test-wide settings: one thread (test processes do not fight), slow tests on request, shared data or a skip."""
 
 import os
+import shutil
 from pathlib import Path
 
 import hypothesis
@@ -44,3 +45,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared data folder is not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A real Chromium, without a window."""
+    library = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install vitlab[dev]")
+    chromium = shutil.which("chromium") or "/usr/bin/chromium"
+    if not Path(chromium).exists():
+        pytest.skip("there is no chromium here: apt-get install --no-install-recommends chromium")
+    with library.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=chromium)
+        yield opened
+        opened.close()

@@ -114,7 +114,9 @@ def test_the_report_has_all_its_parts_and_says_the_same_twice(swept):
     said = [vitlab("report", swept / "out").stdout for _ in range(2)]
     assert said[0] == said[1]
     names = {path.name for path in (swept / "out" / "report").iterdir()}
-    assert names == {"index.html", "curves.png", "curves.svg", "trials.csv", "curves.csv", "summary.json"}
+    assert names == {f"curves.{kind}" for kind in ("png", "svg", "pdf", "csv")} | {
+        *("index.html", "trials.csv", "tables.tex", "summary.json")
+    }
     summary = json.loads((swept / "out" / "report" / "summary.json").read_text())
     assert summary["counts"]["done"] == 24
     assert summary["complete"] is True

@@ -52,8 +52,9 @@ def test_the_axis_names_an_arm_that_its_value_does_not_tell():
 
 
 def test_equal_data_gives_equal_files_without_a_date():
-    png, svg = draw_dial_figure([make_result(ONE_FAMILY), make_result(TWO_FAMILIES, task="other")])
-    assert (png, svg) == draw_dial_figure([make_result(ONE_FAMILY), make_result(TWO_FAMILIES, task="other")])
+    png, svg, pdf = draw_dial_figure([make_result(ONE_FAMILY), make_result(TWO_FAMILIES, task="other")])
+    assert pdf.startswith(b"%PDF")
+    assert (png, svg, pdf) == draw_dial_figure([make_result(ONE_FAMILY), make_result(TWO_FAMILIES, task="other")])
     assert png.startswith(b"\x89PNG")
     ElementTree.fromstring(svg)
     assert b"<dc:date>" not in svg

@@ -20,10 +20,12 @@ def test_equal_data_gives_equal_bytes():
 
 
 def test_files_are_what_they_are_called_and_carry_no_date():
-    png, svg = draw_figure([_result(), _result(task="glyphs-local")])
+    png, svg, pdf = draw_figure([_result(), _result(task="glyphs-local")])
     assert png.startswith(b"\x89PNG")
     ElementTree.fromstring(svg)
     assert b"<dc:date>" not in svg
+    assert pdf.startswith(b"%PDF")
+    assert b"CreationDate" not in pdf
 
 
 @pytest.mark.parametrize("task", ["a$b$c_d", "<script>", "100 % & more"])

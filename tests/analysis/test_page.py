@@ -1,3 +1,4 @@
+import json
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -9,6 +10,8 @@ from vitlab.analysis.page import write_page
 from vitlab.analysis.task_result import analyze_task
 
 HOSTILE = '<script>alert("1")</script>'
+NUM_SCRIPTS = 4  # the page's own: one of numbers, three of code
+SVG_NAMESPACE = "http://www.w3.org/2000/svg"  # a name, not an address that is asked
 VOID = {"meta", "br", "link", "img"}
 
 
@@ -57,8 +60,9 @@ def test_the_page_is_one_file_that_fetches_nothing(num_tasks):
     page = write_page([_result(task=f"task-{number}") for number in range(num_tasks)])
     reader = _read(page)
     assert reader.addresses == []
-    assert not {"script", "link", "img", "iframe"} & set(reader.tags)
-    assert "http:" not in page
+    assert not {"link", "img", "iframe"} & set(reader.tags)
+    assert reader.tags.count("script") == NUM_SCRIPTS
+    assert "http:" not in page.replace(SVG_NAMESPACE, "")
     assert "https:" not in page
     assert "url(" not in page
     assert reader.tags.count("svg") == num_tasks
@@ -66,8 +70,11 @@ def test_the_page_is_one_file_that_fetches_nothing(num_tasks):
 
 def test_names_from_the_sweep_cannot_become_markup():
     page = write_page([_result(models=["vit", HOSTILE], task=HOSTILE)])
-    assert "script" not in _read(page).tags
+    assert _read(page).tags.count("script") == NUM_SCRIPTS
     assert "&lt;script&gt;" in page
+    assert HOSTILE not in page
+    numbers = json.loads(re.search(r'<script type="application/json" id="chart-data">(.*?)</script>', page).group(1))
+    assert numbers["charts"][0]["task"] == HOSTILE
 
 
 def test_charts_are_well_formed_and_described_in_words():
@@ -107,7 +114,7 @@ def test_a_dial_leads_with_its_own_chart_and_keeps_the_learning_curves():
 
 def test_names_on_a_dial_cannot_become_markup():
     reader = _read(write_page([_dial_result(HOSTILE, HOSTILE), _result()]))
-    assert "script" not in reader.tags
+    assert reader.tags.count("script") == NUM_SCRIPTS
     assert reader.tags.count("svg") == 3
 
 

@@ -11,7 +11,9 @@ import pytest
 
 from vitlab.analysis.report import headlines, write_report
 
-FILES = {"index.html", "curves.png", "curves.svg", "trials.csv", "curves.csv", "summary.json"}
+FILES = {"index.html", "trials.csv", "tables.tex", "summary.json"} | {
+    f"curves.{kind}" for kind in ("png", "svg", "pdf", "csv")
+}
 LOCAL = {"cnn": [0.24, 0.10, 0.03, 0.012, 0.004], "vit": [0.33, 0.26, 0.19, 0.06, 0.02]}
 
 
@@ -69,7 +71,7 @@ def test_equal_results_give_equal_bytes_however_long_they_took(tmp_path):
     assert {key: one[key] for key in ("points", "pairs", "fits")} == {
         key: two[key] for key in ("points", "pairs", "fits")
     }
-    for name in ("curves.csv", "curves.svg", "curves.png"):
+    for name in ("curves.csv", "curves.svg", "curves.png", "curves.pdf", "tables.tex"):
         assert (first / "report" / name).read_bytes() == (second / "report" / name).read_bytes()
     assert one["costs"] != two["costs"]
 
@@ -189,3 +191,18 @@ def test_a_thousand_trials_take_seconds_and_no_torch(tmp_path):
     started = time.perf_counter()
     subprocess.run([sys.executable, "-W", "error", "-c", code, str(folder)], check=True, timeout=60)
     assert time.perf_counter() - started < 15  # 2 s on two idle cores; the rest is for busy test machines
+
+
+def test_a_crossing_beyond_the_sizes_is_marked_as_extrapolated_and_no_headline(tmp_path):
+    curves = {"vit": [0.80, 0.50, 0.32, 0.18, 0.09], "cnn": [0.20, 0.16, 0.13, 0.10, 0.075]}
+    folder = _sweep(tmp_path / "sweep", lambda plan: sweeps.make_records(plan, curves, noise=0.001))
+    summary = write_report([folder])
+    (pair,) = summary["pairs"]
+    assert pair["crossover"]["train_size"] is None
+    assert pair["beyond"]["verdict"] == "extrapolated"
+    assert pair["beyond"]["interval"][0] > 8000
+    assert not any("extrapolated" in line for line in headlines(summary))
+    assert (pair["beyond"]["leader_before"], pair["beyond"]["leader_after"]) == ("cnn", "vit")
+    page = (folder / "report" / "index.html").read_text()
+    assert pair["beyond"]["words"].partition("(")[0] in page
+    assert "extrapolated, ViT leads from about" in page

@@ -1,8 +1,6 @@
 """The attention page in a real browser, opened from disk."""
 
-import shutil
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,24 +14,12 @@ from vitlab.inspection.page_data import ModelView
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 HOSTILE = "</script><script>alert(1)</script>.png"
 GRID = Grid(3, 5, 2)
 TIMEOUT = 15_000  # ms: what takes a tenth of a second, on a machine that does much else
 DRAWN = "html[data-drawn]"
 FIRST = "section.panel:nth-of-type(1)"
 SECOND = "section.panel:nth-of-type(2)"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    library = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install vitlab[dev]")
-    if not Path(CHROMIUM).exists():
-        pytest.skip("there is no chromium here: apt-get install --no-install-recommends chromium")
-    with library.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM)
-        yield opened
-        opened.close()
 
 
 def looks_at(offset, share):

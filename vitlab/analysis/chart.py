@@ -57,7 +57,8 @@ def draw_chart(result: TaskResult, style: dict[str, Look], number: int, descript
         parts.append(f'<g class="m{order.index(model) % len(LOOKS)}">{_curve(axes, result, model, style[model])}</g>')
     parts += _names(axes, result, order)
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="chart-{number}-title chart-{number}-text">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" data-chart="{number}" role="img" '
+        f'aria-labelledby="chart-{number}-title chart-{number}-text">'
         f'<title id="chart-{number}-title">{escape(f"Test error against training images: {result.name}")}</title>'
         f'<desc id="chart-{number}-text">{escape(description)}</desc>{"".join(parts)}</svg>'
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vitlab.analysis.drawing import Look, looks
-from vitlab.analysis.figures import GRID, MARKERS, SOFT, STYLE, as_files
+from vitlab.analysis.figures import GRID, MARKERS, SOFT, STYLE, Drawn, as_files
 from vitlab.analysis.measured_curves import MeasuredCurve
 from vitlab.analysis.wording import count, label, short
 
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 _MOST_DOTS = 60  # of a kind in one curve; more run into a stripe
 
 
-def draw_curves(
-    curves: Sequence[MeasuredCurve], sizes: Sequence[float] = (), target: str = "error"
-) -> tuple[bytes, bytes]:
+def draw_curves(curves: Sequence[MeasuredCurve], sizes: Sequence[float] = (), target: str = "error") -> Drawn:
     """Return the figure as PNG and as SVG, a panel for each task.
 
     Args:

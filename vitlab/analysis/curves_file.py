@@ -22,7 +22,7 @@ _CROSSING = ("task", "first", "second", "verdict", "size", "low", "high", "extra
 def write_curves(
     file: Path, out: Path, sizes: Sequence[float] = (), target: str = "error"
 ) -> tuple[list[MeasuredCurve], list[tuple[str, tuple[str, str], CurveCrossing]]]:
-    """Fit every curve of a CSV file and write predictions.csv, crossovers.csv, curves.png and curves.svg.
+    """Fit every curve of a CSV file and write predictions.csv, crossovers.csv and curves.png, .svg, .pdf.
 
     Args:
         file: CSV with the columns model, size or seen_examples, the target, and optionally task, seed and fit.
@@ -43,8 +43,8 @@ def write_curves(
     curves = fit_curves(read_measurements(file, target), target)
     crossings = cross_all(curves)
     texts = {"predictions.csv": predictions_table(curves, sizes), "crossovers.csv": crossings_table(crossings)}
-    png, svg = draw_curves(curves, sizes, target)
-    for name, content in {**texts, "curves.png": png, "curves.svg": svg}.items():
+    drawn = draw_curves(curves, sizes, target)._asdict()
+    for name, content in {**texts, **{f"curves.{kind}": content for kind, content in drawn.items()}}.items():
         with atomic_file(Path(out) / name, "w" if isinstance(content, str) else "wb") as written:
             written.write(content)
     return curves, crossings

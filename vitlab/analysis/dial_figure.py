@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vitlab.analysis.drawing import LOOKS, Look, error_ticks, spread
-from vitlab.analysis.figures import GRID, MARKERS, SOFT, STYLE, as_files
+from vitlab.analysis.figures import GRID, MARKERS, SOFT, STYLE, Drawn, as_files
 from vitlab.analysis.selection import Point
 from vitlab.analysis.task_result import TaskResult
 from vitlab.analysis.wording import count, label, short
@@ -95,7 +95,7 @@ def value_limits(values: Sequence[float]) -> tuple[float, float]:
     return low - air, high + air
 
 
-def draw_dial_figure(results: Sequence[TaskResult]) -> tuple[bytes, bytes]:
+def draw_dial_figure(results: Sequence[TaskResult]) -> Drawn:
     """Return the figure of all results that have a dial as PNG and as SVG.
 
     Args:

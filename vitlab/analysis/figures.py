@@ -1,4 +1,4 @@
-"""The plot for a paper: test error against training images, one panel a task, as PNG and SVG.
+"""The plot for a paper: test error against training images, one panel a task, as PNG, SVG and PDF.
 
 Matplotlib's object interface, without pyplot's global state. Equal data gives equal bytes: no dates, fixed ids.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -33,12 +33,21 @@ STYLE = {
     "xtick.color": SOFT,
     "ytick.color": SOFT,
     "svg.hashsalt": "vitlab",
+    "pdf.fonttype": 42,  # text that one can search and copy
 }
 PNG_DPI = 220
 
 
-def draw_figure(results: Sequence[TaskResult]) -> tuple[bytes, bytes]:
-    """Return the figure as PNG and as SVG.
+class Drawn(NamedTuple):
+    """A figure as files of three formats."""
+
+    png: bytes
+    svg: bytes
+    pdf: bytes
+
+
+def draw_figure(results: Sequence[TaskResult]) -> Drawn:
+    """Return the figure as files.
 
     Args:
         results: analyses, a panel each.
@@ -63,12 +72,13 @@ def draw_figure(results: Sequence[TaskResult]) -> tuple[bytes, bytes]:
         return as_files(figure)
 
 
-def as_files(figure: Figure) -> tuple[bytes, bytes]:
-    """Return a figure as PNG and as SVG, without dates; call it where STYLE holds."""
-    png, svg = io.BytesIO(), io.BytesIO()
+def as_files(figure: Figure) -> Drawn:
+    """Return a figure in all formats, without dates; call it where STYLE holds."""
+    png, svg, pdf = io.BytesIO(), io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    return png.getvalue(), svg.getvalue()
+    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return Drawn(png.getvalue(), svg.getvalue(), pdf.getvalue())
 
 
 def _draw_panel(axes: Axes, result: TaskResult, style: dict[str, Look]) -> None:
@@ -164,7 +174,7 @@ def _name_lines(axes: Axes, result: TaskResult, style: dict[str, Look], top: flo
 
 
 def _explain(figure: Figure) -> None:
-    text = "line: mean over seeds   ·   band: 95 % interval   ·   dots: single seeds   ·   dotted: fitted power law"
+    text = "line: mean over seeds   ·   band: 95 % interval   ·   dots: single seeds   ·   dotted: fitted curve"
     if figure.get_figwidth() < 6:
         text = text.replace("   ·   dots", "\ndots")
     figure.supxlabel(text, fontsize=7.5, color=SOFT)

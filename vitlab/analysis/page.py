@@ -1,25 +1,34 @@
 """The page one can mail: a single HTML file with its style and charts inside, that fetches nothing.
 
 First the conclusion in a sentence per task, the charts and what is not fair about the comparison; then the numbers.
+The page is whole without its scripts: report_chart.js draws a chart again for other axes and fewer models,
+report_tables.js sorts tables, report_page.js has the controls.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from importlib.resources import files
 
 from vitlab.analysis import page_tables as tables
 from vitlab.analysis.chart import draw_chart
+from vitlab.analysis.chart_data import chart_data
 from vitlab.analysis.dial_chart import draw_dial_chart
 from vitlab.analysis.drawing import Look, all_models, looks
 from vitlab.analysis.fairness import LEVELS, Finding
 from vitlab.analysis.page_style import style_sheet
 from vitlab.analysis.page_tables import text
+from vitlab.analysis.rate_choices import rates_table
 from vitlab.analysis.summary import missing_in_words
 from vitlab.analysis.task_result import TaskResult, conclude
+from vitlab.analysis.training_courses import training_courses
 from vitlab.analysis.wording import count, label, listing, plural, sentence
 
 _LEVELS = {"refuse": "Refuse", "warn": "Warning", "note": "Note"}
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+_CONTROLS = '<div class="controls" role="group" aria-label="What the charts show" hidden></div>'
+_SCRIPTS = ("report_chart.js", "report_tables.js", "report_page.js")
 
 
 def write_page(results: Sequence[TaskResult]) -> str:
@@ -38,7 +47,7 @@ def write_page(results: Sequence[TaskResult]) -> str:
         f'<!doctype html><html lang="en"><head>{head}</head><body><header><h1>{text(title)}</h1></header>'
         f"<main>{_first_screen(results, order)}{_results(results, order)}"
         f"{_failures(results)}{_reproduce(results)}</main>"
-        f"<footer>{_method()}</footer></body></html>\n"
+        f"<footer>{_method()}</footer>{_scripts(results, order)}</body></html>\n"
     )
 
 
@@ -56,10 +65,10 @@ def _first_screen(results: Sequence[TaskResult], order: Sequence[str]) -> str:
     if len(panels) == 1:
         said, chart = panels[0]
         beside = f"<div>{chart}{_key(results)}</div>{_fairness(results)}"
-        return f'<div class="lead">{said}</div><div class="beside">{beside}</div>'
+        return f'<div class="lead">{said}</div>{_CONTROLS}<div class="beside">{beside}</div>'
     articles = "".join(f"<article>{said}{chart}</article>" for said, chart in panels)
     columns = "three" if len(panels) % 3 == 0 else "two"
-    return f'<div class="panels {columns}">{articles}</div>{_key(results)}{_fairness(results)}'
+    return f'{_CONTROLS}<div class="panels {columns}">{articles}</div>{_key(results)}{_fairness(results)}'
 
 
 def _conclusion(result: TaskResult) -> str:
@@ -92,7 +101,7 @@ def _key(results: Sequence[TaskResult]) -> str:
         key += " Ring: lowest mean of its line."
     if all(result.dial for result in results):
         return f'<p class="key">{text(key)}</p>'
-    key += " Dotted line: fitted power law."
+    key += " Dotted line: fitted curve."
     if any(pair.crossover.train_size for result in results for pair in result.pairs if not result.dial):
         key += " Upright line: crossover, shaded over its 95 % interval."
     return f'<p class="key">{text(key)}</p>'
@@ -140,7 +149,13 @@ def _results(results: Sequence[TaskResult], order: Sequence[str]) -> str:
             not result.dial or not result.dial.settings
         ):  # the dial's table has a dial's differences, for all pairs at once
             parts += [tables.differences_table(pair) for pair in result.pairs]
-        parts += [tables.fits_table(result, order), tables.costs_table(result, order), "</section>"]
+        parts += [
+            tables.fits_table(result, order),
+            rates_table(result, order),
+            training_courses(result, order),
+            tables.costs_table(result, order),
+            "</section>",
+        ]
     return "".join(parts)
 
 
@@ -156,6 +171,24 @@ def _reproduce(results: Sequence[TaskResult]) -> str:
     return f'<section><h2>Repeat it</h2><p class="soft">{lead}</p>{lists}{tables.environment_table(results)}</section>'
 
 
+def _scripts(results: Sequence[TaskResult], order: Sequence[str]) -> str:
+    """Return the charts' numbers and the page's scripts; nothing in a name can end them."""
+    style = looks(order)
+    charts = [
+        chart_data(result, style, order, number + (len(results) if result.dial else 0))
+        for number, result in enumerate(results, start=1)
+    ]
+    models = [{"id": index, "name": label(model)} for index, model in enumerate(order)]
+    data = json.dumps({"models": models, "charts": charts}, separators=(",", ":"), allow_nan=False)
+    sources = (files("vitlab.analysis").joinpath(name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    programs = "".join(f"<script>{source}</script>" for source in sources)
+    escaped = data.replace("<", "\\u003c")
+    return (
+        '<p id="live" class="unseen" aria-live="polite"></p>'
+        f'<script type="application/json" id="chart-data">{escaped}</script>{programs}'
+    )
+
+
 def _method() -> str:
     words = (
         "How to read this: the learning rate of each model and size is the best on validation data, and test data is "
@@ -163,7 +196,8 @@ def _method() -> str:
         "Student\u2019s tails; they hold for other seeds and subset draws of this data set, not for other data sets. "
         "A lead counts as beyond the noise after Holm\u2019s correction for the number of sizes; the intervals "
         "shown are of one size alone. More seeds to settle it are those that make it clear with a chance of 80 %. "
-        "A crossover is claimed only where each model leads beyond the noise on its side of it, and nothing is "
-        "extrapolated. Tables for other programs lie beside this page: curves.csv, trials.csv and summary.json."
+        "A crossover is claimed only where each model leads beyond the noise on its side of it; "
+        "what lies beyond the measured sizes is marked extrapolated. Tables for other programs lie beside this page: "
+        "curves.csv, trials.csv, tables.tex and summary.json."
     )
     return f"<p>{text(words)}</p>"

@@ -64,6 +64,28 @@ svg{display:block;width:100%;height:auto;font-family:inherit}
 .seed{fill:var(--model);opacity:.5}
 .mark{fill:var(--model);stroke:var(--card);stroke-width:1.3}
 .ring{fill:none;stroke:var(--model);stroke-width:1.4}
+figure{position:relative}
+.controls{display:flex;flex-wrap:wrap;gap:6px 16px;align-items:center;margin:14px 0 10px;font-size:.9rem;
+ color:var(--soft)}
+.controls[hidden]{display:none}
+.models{display:flex;flex-wrap:wrap;gap:6px}
+button,select{font:inherit;color:inherit;background:var(--card);border:1px solid var(--line);border-radius:999px;
+ padding:3px 12px;cursor:pointer}
+select{border-radius:8px;padding:3px 6px;min-width:0}
+.models button{color:var(--model);font-weight:650;border-color:currentColor}
+.models button[aria-pressed=false]{color:var(--soft);text-decoration:line-through;border-style:dashed}
+.controls label{display:inline-flex;gap:5px;align-items:center;min-width:0;max-width:100%}
+.sort{border:0;padding:0;background:none;border-radius:3px;text-align:inherit;font-weight:inherit}
+th[aria-sort=ascending] .sort::after{content:" \\2191"}th[aria-sort=descending] .sort::after{content:" \\2193"}
+.tip{position:absolute;z-index:2;pointer-events:none;background:var(--card);color:var(--ink);
+ border:1px solid var(--soft);border-radius:8px;padding:6px 10px;font-size:.84rem;line-height:1.4;
+ width:max-content;max-width:min(260px,70%);
+ box-shadow:0 2px 10px rgb(0 0 0/.12);font-variant-numeric:tabular-nums}
+.tip div:first-child{font-weight:650}
+.pointer{stroke-width:2.2}
+.unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap;margin:0}
+.courses{display:grid;gap:10px;grid-template-columns:repeat(auto-fill,minmax(min(220px,100%),1fr))}
+.course{fill:none;stroke:var(--model);stroke-width:1.1;opacity:.75;stroke-linejoin:round}
 .curves{max-width:660px;margin:18px 0}
 .fairness h2{margin-top:36px}
 .findings{list-style:none;margin:10px 0 0;padding:0}
@@ -91,7 +113,8 @@ footer{margin-top:56px;padding-bottom:40px;font-size:.9rem}
 @media(max-width:520px){main,header,footer{padding-left:16px;padding-right:16px}header{padding-top:22px}
  figure{padding:10px 4px 6px;margin:0 -8px}th,td{padding:6px 10px}h2{margin-top:44px}
  .findings li{grid-template-columns:1fr;gap:0}}
-@media print{body{background:#fff;font-size:10.5pt}.wide{overflow:visible;border:0}figure{break-inside:avoid}
+@media print{.controls,.tip{display:none!important}
+ body{background:#fff;font-size:10.5pt}.wide{overflow:visible;border:0}figure{break-inside:avoid}
  tr,li{break-inside:avoid}main,header,footer{max-width:none;padding:0}}
 """
 

@@ -16,6 +16,7 @@ from vitlab.analysis.task_result import Pair, TaskResult, conclude_pair
 from vitlab.analysis.wording import about, count, interval_of_sizes, label, percent, plural, sentence, significant
 
 NONE = "\u2013"  # en dash
+_WORTH_NAMING = 0.05  # share in the average from which on a form is named
 
 
 def text(words: Any) -> str:
@@ -124,6 +125,7 @@ def pairs_table(result: TaskResult) -> str:
         rows.append(_row((where, span, share, ratio, interval), f'<th scope="row">{text(name)}</th>'))
         said = [conclude_pair(pair).words]
         said += [] if efficiency.words in said[0] else [efficiency.words]
+        said += [pair.beyond.words] if pair.beyond else []
         words.append(f"<p>{' '.join(text(sentence(part)) for part in said)}</p>")
     return "".join(words) + table("Crossover and data efficiency", columns, [rows])
 
@@ -172,18 +174,27 @@ def _p_value(p: float) -> str:
 
 
 def fits_table(result: TaskResult, order: Sequence[str]) -> str:
-    """Return the fitted power laws."""
-    columns = ("Model", "a", "b", "c", "Residual (log)", "Remarks")
+    """Return what the curves foretell, the weights of their forms, and the numbers of a power law with offset."""
+    columns = ("Model", "Extrapolated", "90 % interval", "a", "b", "c", "Residual (log)", "Forms and remarks")
     rows = []
-    for model, fit in result.fits.items():
+    for model, curve in result.fits.items():
+        fit, told = curve.power_law, curve.extrapolation
         known = fit.a is not None
-        cells = [f"{fit.a:.3g}", f"{fit.b:.3f}", percent(fit.c), f"{fit.residual:.3f}"] if known else [NONE] * 4
-        remarks = [fit.reason] if fit.reason else []
+        cells = [NONE, NONE]
+        if told is not None:
+            cells = [
+                f"{percent(told.errors[0])} at {about(told.sizes[0])}",
+                _percents((told.low[0], told.high[0])),
+            ]
+        cells += [f"{fit.a:.3g}", f"{fit.b:.3f}", percent(fit.c), f"{fit.residual:.3f}"] if known else [NONE] * 4
+        remarks = [f"{percent(share, 0)} {name}" for name, share in curve.weights.items() if share >= _WORTH_NAMING]
+        remarks += [fit.reason] if fit.reason else []
         if known and not fit.offset_identified:
             remarks.append("the sizes do not tell the offset c from 0")
         cells = "".join(_cell(cell) for cell in cells) + f'<td class="text">{text("; ".join(remarks) or NONE)}</td>'
-        rows.append(f"<tr>{_model_head(model, order)}{cells}</tr>")
-    return table("Fitted curves: error = a · images⁻ᵇ + c", columns, [rows], text_columns=(5,))
+        rows.append(f"<tr>{model_head(model, order)}{cells}</tr>")
+    caption = "Fitted curves: what they foretell beyond the largest size, and a power law a · images⁻ᵇ + c"
+    return table(caption, columns, [rows], text_columns=(7,))
 
 
 def costs_table(result: TaskResult, order: Sequence[str]) -> str:
@@ -252,11 +263,12 @@ def _cell(words: Any) -> str:
 
 def _group(model: str, order: Sequence[str], cells: Sequence[Iterable[Any]]) -> list[str]:
     """Return rows of which the first carries the model's name for all."""
-    head = _model_head(model, order, f'scope="rowgroup" rowspan="{len(cells)}"')
+    head = model_head(model, order, f'scope="rowgroup" rowspan="{len(cells)}"')
     return [_row(row, "" if index else head) for index, row in enumerate(cells)]
 
 
-def _model_head(model: str, order: Sequence[str], scope: str = 'scope="row"') -> str:
+def model_head(model: str, order: Sequence[str], scope: str = 'scope="row"') -> str:
+    """Return the head of a model's rows, in its color."""
     return f'<th {scope} class="model m{order.index(model) % len(LOOKS)}">{text(label(model))}</th>'
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from vitlab.analysis.dial_figure import draw_dial_figure
 from vitlab.analysis.figures import draw_figure
+from vitlab.analysis.latex import latex_tables
 from vitlab.analysis.page import write_page
 from vitlab.analysis.summary import headlines, summarize
 from vitlab.analysis.tables import curves_table, trials_table
@@ -22,9 +23,9 @@ __all__ = ["headlines", "read_sweeps", "write_report"]
 
 
 def write_report(folders: Sequence[Path], out: Path | None = None, seed: int = 0) -> dict[str, Any]:
-    """Write index.html, curves.png, curves.svg, trials.csv, curves.csv and summary.json, and return the summary.
+    """Write index.html, curves.png/.svg/.pdf, trials.csv, curves.csv, tables.tex and summary.json; return the summary.
 
-    A sweep with a dial also gets dial.png and dial.svg.
+    A sweep with a dial also gets dial.png, .svg and .pdf.
 
     Args:
         folders: sweep folders, one task each; several become panels and sections of one report.
@@ -48,10 +49,10 @@ def write_report(folders: Sequence[Path], out: Path | None = None, seed: int = 0
     if any(result.dial for result in results):
         figures["dial"] = draw_dial_figure(results)
     files = {
-        **{f"{name}.png": png for name, (png, _) in figures.items()},
-        **{f"{name}.svg": svg for name, (_, svg) in figures.items()},
+        **{f"{name}.{kind}": drawn for name, files in figures.items() for kind, drawn in files._asdict().items()},
         "trials.csv": trials_table(results).encode(),
         "curves.csv": curves_table(results).encode(),
+        "tables.tex": latex_tables(results).encode(),
         "index.html": write_page(results).encode(),
         # The summary comes last: where it is new, all the others are.
         "summary.json": written.encode(),

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from vitlab.analysis.learning_curves import PowerLaw
+from vitlab.analysis.fitted_curves import FittedCurve
 from vitlab.analysis.selection import Point
 from vitlab.analysis.task_result import Pair, TaskResult, conclude, conclude_pair
 from vitlab.analysis.wording import count, plural, sentence
@@ -132,8 +132,18 @@ def _point(point: Point) -> dict[str, Any]:
     return {**row, "mean_error": point.mean_error, "num_seeds": point.num_seeds}
 
 
-def _fit(fit: PowerLaw) -> dict[str, Any]:
-    return {"formula": "error = a * train_size^-b + c", **dataclasses.asdict(fit)}
+def _fit(fit: FittedCurve) -> dict[str, Any]:
+    told = fit.extrapolation
+    beyond = None
+    if told is not None:
+        size, error, low, high = (float(values[0]) for values in (told.sizes, told.errors, told.low, told.high))
+        beyond = {"train_size": size, "error": error, "interval_90": [low, high]}
+    return {
+        "formula": "error = a * train_size^-b + c",
+        **dataclasses.asdict(fit.power_law),
+        "weights": fit.weights,
+        "extrapolation": beyond,
+    }
 
 
 def _pair(pair: Pair) -> dict[str, Any]:

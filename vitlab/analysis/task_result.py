@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import zlib
 from collections.abc import Sequence
@@ -12,12 +13,13 @@ import numpy as np
 
 from vitlab.analysis import bootstrap
 from vitlab.analysis.crossover import Crossover, find_crossover
+from vitlab.analysis.curve_crossing import CurveCrossing, cross_curves
 from vitlab.analysis.data_efficiency import DataEfficiency, compare_efficiency
 from vitlab.analysis.dial import Dial, read_dial
 from vitlab.analysis.dial_places import pairs_on_dial
 from vitlab.analysis.differences import Difference, compare_sizes
 from vitlab.analysis.fairness import Finding, check_fairness
-from vitlab.analysis.learning_curves import PowerLaw, fit_power_law
+from vitlab.analysis.fitted_curves import FittedCurve, fit_curve
 from vitlab.analysis.selection import Point, Record, paired_errors, select_points, selected_trials
 from vitlab.analysis.wording import label, listing
 from vitlab.sweep.selection import chosen_learning_rates, is_selected
@@ -25,13 +27,23 @@ from vitlab.sweep.selection import chosen_learning_rates, is_selected
 
 @dataclass(frozen=True)
 class Pair:
-    """Two models on one task."""
+    """Two models on one task.
+
+    Args:
+        models: their names.
+        train_sizes: sizes that both were measured at.
+        differences: the paired comparison at each.
+        crossover: between the measured sizes.
+        data_efficiency: how many times the images one needs.
+        beyond: a crossing of the fitted curves beyond the largest size: an extrapolation; None if there is none.
+    """
 
     models: tuple[str, str]
     train_sizes: list[int]
     differences: list[Difference]
     crossover: Crossover
     data_efficiency: DataEfficiency
+    beyond: CurveCrossing | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,7 @@ class TaskResult:
         records: its trial records.
         selected: the tested trials at the chosen learning rates.
         points: one per model and size.
-        fits: power law by model.
+        fits: fitted curve by model.
         pairs: every two models that share a size and a seed; on a dial, the pairs that it compares.
         findings: of the fairness check.
         dial: what the sweep says of its dial, or None where it has none.
@@ -70,7 +82,7 @@ class TaskResult:
     records: list[Record]
     selected: list[Record]
     points: list[Point]
-    fits: dict[str, PowerLaw]
+    fits: dict[str, FittedCurve]
     pairs: list[Pair]
     findings: list[Finding]
     dial: Dial | None
@@ -117,10 +129,10 @@ def analyze_task(plan: Any, records: Sequence[Record], name: str | None = None, 
     fits = {}
     for model in present:
         own = [point for point in points if point.model == model]
-        fits[model] = fit_power_law([point.train_size for point in own], [point.mean_error for point in own])
+        fits[model] = fit_curve({point.train_size: list(point.errors.values()) for point in own}, seed)
     couples = pairs_on_dial(plan.dial, present) if plan.dial else itertools.combinations(present, 2)
     compared = [compare_models(points, models, seed) for models in couples]
-    pairs = [pair for pair in compared if pair is not None]
+    pairs = [pair if plan.dial else _look_beyond(pair, fits) for pair in compared if pair is not None]
     dial = None
     if plan.dial and points:
         dial = read_dial(plan.dial, points, {pair.models: pair.differences for pair in pairs}, seed)
@@ -154,6 +166,23 @@ def compare_models(points: Sequence[Point], models: tuple[str, str], seed: int =
     crossover = find_crossover(models, differences, draws)
     efficiency = compare_efficiency(models, sizes, np.asarray(means), draws)
     return Pair(tuple(models), sizes, differences, crossover, efficiency)
+
+
+def _look_beyond(pair: Pair, fits: dict[str, FittedCurve]) -> Pair:
+    """Return the pair with the crossing that its curves foretell, where none was measured."""
+    first, second = (fits[model].estimate for model in pair.models)
+    if pair.crossover.train_size is not None or first is None or second is None:
+        return pair
+    if max(first.sizes[0], second.sizes[0]) >= min(first.sizes[-1], second.sizes[-1]):
+        return pair
+    names = {label(model): model for model in pair.models}
+    if len(names) < len(pair.models):  # two names that read alike
+        names = {model: model for model in pair.models}
+    crossing = cross_curves(tuple(names), first, second)
+    if not crossing.extrapolated:
+        return pair
+    leaders = {"leader_before": names[crossing.leader_before], "leader_after": names[crossing.leader_after]}
+    return dataclasses.replace(pair, beyond=dataclasses.replace(crossing, **leaders))
 
 
 def conclude(result: TaskResult) -> Conclusion:

@@ -12,8 +12,8 @@ def add_report(commands: Commands) -> None:
         "report",
         help="write the plot, tables and page of one or several sweeps",
         description="Choose learning rates on validation data, fit learning curves, estimate where the lead changes, "
-        "and write index.html, curves.png, curves.svg, trials.csv, curves.csv, summary.json; dial.png and dial.svg "
-        "where the sweep has a dial.",
+        "and write index.html, curves.png, .svg and .pdf, trials.csv, curves.csv, tables.tex, summary.json; dial.png, "
+        ".svg and .pdf where the sweep has a dial.",
     )
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="one or several sweep folders")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default, for one sweep: DIR/report)")
@@ -37,7 +37,7 @@ def add_curves(commands: Commands) -> None:
         "curves",
         help="fit, extrapolate and cross the learning curves of any CSV file",
         description="Fit learning curves to the rows with fit = 1 (all rows without such a column), foretell those "
-        "with fit = 0, and find where models cross. Writes predictions.csv, crossovers.csv, curves.png and curves.svg.",
+        "with fit = 0, and find where models cross. Writes predictions.csv, crossovers.csv and curves.png, .svg, .pdf.",
     )
     parser.add_argument(
         "file",
@@ -67,7 +67,7 @@ def _curves(options: argparse.Namespace) -> int:
             print(f"{_on(curve.model, curve.task)}: {curve.estimate.remark}")
     for task, models, crossing in crossings:
         print(f"{_on(' and '.join(models), task)}: {crossing.words}")
-    print(f"curves: {options.out / 'predictions.csv'}, crossovers.csv, curves.png, curves.svg")
+    print(f"curves: {options.out / 'predictions.csv'}, crossovers.csv, curves.png, .svg, .pdf")
     return 0
 
 

@@ -1,0 +1,199 @@
+"""The report's page in a real browser, opened from disk: what one can point at, hide, choose, sort and print."""
+
+import re
+
+import made_up_sweeps as sweeps
+import pytest
+
+from vitlab.analysis.page import write_page
+from vitlab.analysis.task_result import analyze_task
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = "</script><script>alert(1)</script>"
+TIMEOUT = 15_000  # ms: what takes a tenth of a second, on a machine that does much else
+MODELS = {"vit": [0.39, 0.32, 0.26, 0.19, 0.11], "cnn": sweeps.CURVES["cnn"], HOSTILE: [0.5, 0.4, 0.35, 0.3, 0.28]}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    plan = sweeps.make_plan(list(MODELS), task=HOSTILE)
+    page = tmp_path_factory.mktemp("report") / "index.html"
+    page.write_text(write_page([analyze_task(plan, sweeps.make_records(plan, MODELS))]), encoding="utf-8")
+    return page.as_uri()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Open the page; whatever it asks for, shows as a dialog or fails at is a failure of the test."""
+    contexts, problems, requests = [], [], []
+
+    def open_page(fragment="", **options):
+        contexts.append(browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options}))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(TIMEOUT)
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
+        page.goto(address + fragment)
+        page.wait_for_selector("html[data-ready]", state="attached")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert problems == []
+    assert {url.partition("#")[0] for url in requests if not url.startswith("blob:")} <= {address}
+
+
+def texts(page, selector):
+    return page.locator(selector).all_text_contents()
+
+
+def center(page, selector, number):
+    box = page.locator(selector).nth(number).bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_pointing_at_a_mark_shows_its_values_and_leaving_hides_them(visit):
+    page = visit()
+    page.mouse.move(*center(page, "svg .m0 .mark", 4))
+    page.locator(".tip").filter(has_text="ViT, 8,000 images: ").wait_for()
+    lines = texts(page, ".tip > div")
+    assert re.fullmatch(r"95.% interval \d+\.\d.% to \d+\.\d.%", lines[1])
+    assert re.fullmatch(r"4 seeds: (\d+\.\d, ){3}\d+\.\d", lines[2])
+    assert lines[3] == "learning rate 0.003"
+    page.mouse.move(5, 5)
+    page.locator(".tip").wait_for(state="hidden")
+
+
+def test_a_click_hides_a_model_in_the_chart_and_a_link_keeps_it_hidden(visit):
+    page = visit()
+    button = page.get_by_role("button", name="CNN", exact=True)
+    assert button.get_attribute("aria-pressed") == "true"
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false"
+    assert page.locator("svg .m1").count() == 0
+    assert page.locator("svg .m0 .mark").count() == 5
+    assert page.locator("svg .cross").count() == 0
+    again = visit("#" + page.url.partition("#")[2])
+    assert again.locator("svg .m1").count() == 0
+    button.click()
+    assert page.locator("svg .m1 .mark").count() == 5
+    assert "#" not in page.url
+
+
+def test_a_log_axis_and_another_quantity_move_marks_and_ticks(visit):
+    page = visit()
+    before, marks = texts(page, "svg .tick"), center(page, "svg .m0 .mark", 2)
+    page.get_by_label("log error").check()
+    logarithmic = texts(page, "svg .tick")
+    assert "0" in before
+    assert "0" not in logarithmic
+    assert center(page, "svg .m0 .mark", 2)[1] != pytest.approx(marks[1], abs=3)
+    page.get_by_label("log", exact=True).uncheck()
+    assert center(page, "svg .m0 .mark", 2)[0] < marks[0] - 50
+    page.get_by_label("across:").select_option("seconds")
+    assert texts(page, "svg .axis")[-1] == "seconds of training"
+    page.mouse.move(*center(page, "svg .m0 .mark", 4))
+    page.locator(".tip").filter(has_text="seconds of training").wait_for()
+    assert visit("#" + page.url.partition("#")[2]).get_by_label("across:").input_value() == "seconds"
+
+
+def test_every_axis_draws_every_model(visit):
+    page = visit()
+    axis = page.get_by_label("across:")
+    values = axis.locator("option").evaluate_all("(options) => options.map((option) => option.value)")
+    assert values == ["images", "examples", "macs", "seconds", "params"]
+    for value in values:
+        axis.select_option(value)
+        assert page.locator("svg .mark").count() == (3 if value == "params" else 15)
+        assert "NaN" not in page.locator("svg").first.inner_html()
+
+
+def test_arrow_keys_read_the_points_out(visit):
+    page = visit()
+    page.locator("svg[data-chart]").focus()
+    page.keyboard.press("ArrowRight")
+    page.locator("#live").filter(has_text="ViT, 100 images").wait_for(state="attached")
+    page.keyboard.press("ArrowRight")
+    page.locator("#live").filter(has_text="ViT, 250 images").wait_for(state="attached")
+    page.keyboard.press("ArrowDown")
+    page.locator("#live").filter(has_text="CNN, 250 images").wait_for(state="attached")
+    page.keyboard.press("Escape")
+    page.locator(".tip").wait_for(state="hidden")
+
+
+def test_a_table_sorts_by_number_both_ways_and_back(visit):
+    page = visit()
+    table = page.locator("table", has_text="Selected trials: mean over seeds")
+    rows = table.locator("tbody tr")
+    first_order = rows.all_inner_texts()
+    heads = [head.strip() for head in table.locator("thead th").all_inner_texts()]
+
+    def column(name):
+        back = heads.index(name) - len(heads)  # from the right: rows of one model share their first cell
+        cells = rows.evaluate_all(f"(rows) => rows.map((row) => row.cells[row.cells.length + {back}].textContent)")
+        return [float(re.sub(r"[^\d.]", "", cell)) for cell in cells]
+
+    button = table.get_by_role("button", name="Test error")
+    button.focus()
+    page.keyboard.press("Enter")
+    assert column("Test error") == sorted(column("Test error"))
+    assert table.locator("th[aria-sort=ascending]").count() == 1
+    assert all("ViT" in text or "CNN" in text or "script" in text for text in rows.all_inner_texts())
+    button.click()
+    assert column("Test error") == sorted(column("Test error"), reverse=True)
+    button.click()
+    assert rows.all_inner_texts() == first_order
+    assert table.locator("th[aria-sort]").count() == 0
+    table.get_by_role("button", name="Images").click()
+    assert column("Images") == sorted(column("Images"))
+    table.get_by_role("button", name="Learning rate").click()
+    assert table.locator("th[aria-sort]").count() == 1
+
+
+@pytest.mark.parametrize("width", [320, 360])
+def test_a_phone_needs_no_scrolling_sideways(visit, width):
+    page = visit(viewport={"width": width, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.locator("svg .m0 .mark").nth(4).scroll_into_view_if_needed()
+    page.mouse.move(*center(page, "svg .m0 .mark", 4))
+    page.locator(".tip").wait_for()
+    tip = page.locator(".tip").bounding_box()
+    assert tip["x"] >= 0
+    assert tip["x"] + tip["width"] <= width
+
+
+def test_dark_is_dark_and_paper_is_white_with_everything_open_and_no_controls(visit):
+    page = visit(color_scheme="dark")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(ground) == "rgb(20, 23, 27)"
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    assert not page.locator(".controls").is_visible()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open])").count() == 0
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details:not([open])").count() > 0
+    assert len(page.pdf()) > 10_000
+
+
+def test_a_chart_is_saved_with_its_colors(visit):
+    page = visit()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as SVG").click()
+    assert download.value.suggested_filename.endswith(".svg")
+    saved = download.value.path().read_text(encoding="utf-8")
+    assert "rgb(0, 104, 168)" in saved
+    assert "<script>alert" not in saved
+
+
+def test_without_scripts_the_page_is_whole(visit, browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    assert page.locator("svg .mark").count() == 15
+    assert not page.locator(".controls").is_visible()
+    context.close()

@@ -1,0 +1,29 @@
+import re
+
+import made_up_sweeps as sweeps
+
+from vitlab.analysis.rate_choices import rates_table
+from vitlab.analysis.task_result import analyze_task
+
+
+def make_table(**records):
+    plan = sweeps.make_plan()
+    return rates_table(analyze_task(plan, sweeps.make_records(plan, **records)), plan.models)
+
+
+def test_the_chosen_rate_of_every_model_and_size_is_marked():
+    table = make_table()
+    rows = re.findall(r"<tr>(.*?)</tr>", table)[1:]
+    assert len(rows) == 10
+    for row in rows:
+        cells = re.findall(r"<td>(.*?)</td>", row)[1:]
+        assert [cell.startswith("<strong>") for cell in cells] == [False, True, False]
+        errors = [float(re.search(r"\d+\.\d", cell)[0]) for cell in cells]
+        assert min(errors) == errors[1]
+
+
+def test_failed_trials_are_counted_beside_the_mean_of_the_others():
+    table = make_table(fails=lambda trial: trial.learning_rate == 0.01 and trial.model == "cnn" and trial.seed < 2)
+    assert table.count("(2 trials failed)") == 5
+    everything = make_table(fails=lambda trial: trial.learning_rate == 0.01)
+    assert everything.count("\u2013 (4 trials failed)") == 10

@@ -1,0 +1,262 @@
+"use strict";
+// One chart: the curves that Python has drawn, drawn again in their place for other axes and fewer models.
+
+const SVG = "http://www.w3.org/2000/svg";
+const WIDTH = 400, HEIGHT = 300, LEFT = 40, TOP = 32, BOTTOM = 256;
+const AXES = {
+  images: "training images",
+  examples: "examples seen in training",
+  macs: "multiply-accumulates of the training",
+  seconds: "seconds of training",
+  params: "parameters",
+};
+const SHAPES = {
+  circle: (x, y) => `M${x - 4.4} ${y}a4.4 4.4 0 1 0 8.8 0a4.4 4.4 0 1 0 -8.8 0Z`,
+  square: (x, y) => `M${x - 4} ${y - 4}h8v8h-8Z`,
+  triangle: (x, y) => `M${x} ${y - 5.2}l5 8.8h-10Z`,
+  diamond: (x, y) => `M${x} ${y - 5.4}l5.4 5.4l-5.4 5.4l-5.4 -5.4Z`,
+};
+
+function element(name, attributes = {}, text = "", parent = null) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text) made.textContent = text;
+  parent?.append(made);
+  return made;
+}
+
+function brief(value) {
+  for (const [unit, size] of [["P", 1e15], ["T", 1e12], ["G", 1e9], ["M", 1e6]])
+    if (value >= size) return `${+(value / size).toPrecision(3)} ${unit}`;
+  return value >= 1000 ? Math.round(value).toLocaleString("en-US") : `${+value.toPrecision(3)}`;
+}
+
+function percent(error) {
+  return `${(100 * error).toFixed(1)}\u202f%`;
+}
+
+// Round numbers inside a range: equal steps, or decades with as many between them as there is room for.
+function roundNumbers(low, high, logarithmic, most) {
+  const between = (step) => {
+    const found = [];
+    for (let value = Math.ceil(low / step) * step; value <= high * 1.0001; value += step) found.push(+value.toPrecision(12));
+    return found;
+  };
+  if (!logarithmic) {
+    const rough = (high - low) / most, unit = 10 ** Math.floor(Math.log10(rough));
+    return between(unit * [1, 2, 5, 10].find((step) => step * unit >= rough));
+  }
+  const decades = (digits) => {
+    const found = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++)
+      for (const digit of digits) found.push(+(digit * 10 ** power).toPrecision(12));
+    return found.filter((value) => value >= low && value <= high);
+  };
+  const choices = [[1, 1.5, 2, 3, 4, 5, 7], [1, 2, 3, 5, 7], [1, 2, 5], [1]].map(decades);
+  return choices.find((found) => found.length <= most + 1) || choices.at(-1);
+}
+
+// Where values lie on the drawing, and which of them are named.
+function scale(values, logarithmic, from, to, { zero = false, named = null, most = 6 } = {}) {
+  const positive = values.filter((value) => value > 0);
+  let low = Math.min(...(logarithmic ? positive : values)), high = Math.max(...values);
+  if (logarithmic) {
+    const air = Math.max((high / low) ** 0.05, 1.12);
+    [low, high] = [low / air, high * air];
+  } else {
+    const air = zero ? 0.04 : 0.05;
+    [low, high] = [zero ? 0 : low - air * (high - low || high), high + air * (high - low || high)];
+  }
+  const bend = logarithmic ? Math.log : (value) => value;
+  const share = (value) => (bend(Math.max(value, logarithmic ? low : -Infinity)) - bend(low)) / (bend(high) - bend(low));
+  const place = (value) => +(from + Math.min(1, Math.max(0, share(value))) * (to - from)).toFixed(2);
+  const ticks = (named || roundNumbers(low, high, logarithmic, most)).filter((value) => value >= low && value <= high);
+  return { place, ticks, low, high };
+}
+
+// Of neighbors whose names would run into each other, the first stays; the last always does.
+function apart(ticks, place, room) {
+  const kept = [];
+  for (const tick of ticks) if (!kept.length || Math.abs(place(tick) - place(kept.at(-1))) >= room) kept.push(tick);
+  return kept;
+}
+
+class Chart {
+  constructor(svg, data) {
+    this.svg = svg;
+    this.data = data;
+    this.at = null; // [model, point] that is read out
+    this.tip = document.createElement("div");
+    this.tip.className = "tip";
+    this.tip.hidden = true;
+    svg.parentElement.append(this.tip);
+    this.words = [...svg.querySelectorAll(":scope > title, :scope > desc")];
+    svg.tabIndex = 0;
+    svg.setAttribute("role", "application");
+    svg.setAttribute("aria-roledescription", "chart; arrow keys go from point to point");
+    svg.addEventListener("pointermove", (event) => this.show(this.nearest(event)));
+    svg.addEventListener("pointerleave", () => this.show(null));
+    svg.addEventListener("blur", () => this.show(null));
+    svg.addEventListener("keydown", (event) => this.onKey(event));
+  }
+
+  get models() {
+    return this.data.models.filter((model) => !view.hidden.has(model.id));
+  }
+
+  points(model) {
+    return model.points.filter((point) => point[view.x] !== null && (view.x !== "params" || point === model.points.at(-1)));
+  }
+
+  draw() {
+    const shown = this.models.filter((model) => this.points(model).length);
+    const longest = Math.max(4, ...this.data.models.map((model) => model.short.length));
+    this.end = WIDTH - Math.max(50, Math.round(20 + 8.4 * longest));
+    this.svg.replaceChildren(...this.words.slice(1)); // the title would stand under the pointer
+    this.svg.setAttribute("aria-label", this.words[0]?.textContent || "");
+    if (!shown.length) {
+      element("text", { class: "axis", x: LEFT, y: 140 }, "no model is shown, or none has this number", this.svg);
+      return;
+    }
+    const all = shown.flatMap((model) => this.points(model));
+    const named = view.x === "images" ? [...new Set(all.map((point) => point.images))].sort((a, b) => a - b) : null;
+    this.x = scale(all.map((point) => point[view.x]), view.logX, LEFT, this.end, { named, most: 5 });
+    const errors = all.flatMap((point) => point.seeds.map((seed) => seed[1]));
+    this.y = scale(errors.map((error) => 100 * error), view.logY, BOTTOM, TOP, { zero: true });
+    this.drawFrame();
+    if (view.x === "images" && shown.length === this.data.models.length) this.drawCrossover();
+    for (const model of shown) this.drawModel(model);
+    this.drawNames(shown);
+    this.ring = element("circle", { class: "ring pointer", r: 8, visibility: "hidden" }, "", this.svg);
+  }
+
+  px(value) {
+    return this.x.place(value);
+  }
+
+  py(error) {
+    return this.y.place(100 * error);
+  }
+
+  drawFrame() {
+    element("text", { class: "axis", x: LEFT - 34, y: TOP - 16 }, `test error, %${view.logY ? " (log)" : ""}`, this.svg);
+    for (const tick of this.y.ticks) {
+      const y = this.y.place(tick);
+      element("line", { class: "grid", x1: LEFT, x2: this.end, y1: y, y2: y }, "", this.svg);
+      element("text", { class: "tick", x: LEFT - 8, y: y + 4, "text-anchor": "end" }, `${tick}`, this.svg);
+    }
+    element("line", { class: "base", x1: LEFT, x2: this.end, y1: BOTTOM, y2: BOTTOM }, "", this.svg);
+    for (const tick of apart(this.x.ticks, this.x.place, 40)) {
+      const x = this.px(tick);
+      element("line", { class: "base", x1: x, x2: x, y1: BOTTOM, y2: BOTTOM + 4 }, "", this.svg);
+      element("text", { class: "tick", x, y: BOTTOM + 18, "text-anchor": "middle" }, brief(tick), this.svg);
+    }
+    const middle = (LEFT + this.end) / 2;
+    element("text", { class: "axis", x: middle, y: BOTTOM + 37, "text-anchor": "middle" }, AXES[view.x], this.svg);
+  }
+
+  drawCrossover() {
+    const crossover = this.data.crossover;
+    if (!crossover) return;
+    if (crossover.interval) {
+      const [left, right] = crossover.interval.map((end, index) => this.px(end ?? [this.x.low, this.x.high][index]));
+      element("rect", { class: "span", x: left, width: right - left, y: TOP, height: BOTTOM - TOP }, "", this.svg);
+    }
+    const x = this.px(crossover.at), middle = Math.min(Math.max(x, LEFT + 137), this.end - 40);
+    element("line", { class: "cross", x1: x, x2: x, y1: TOP - 10, y2: BOTTOM }, "", this.svg);
+    const words = `crossover at about ${brief(+crossover.at.toPrecision(2))}`;
+    element("text", { class: "note", x: middle, y: TOP - 16, "text-anchor": "middle" }, words, this.svg);
+  }
+
+  drawModel(model) {
+    const group = element("g", { class: `m${model.id % 6}` }, "", this.svg), points = this.points(model);
+    const path = (pairs) => `M${pairs.map(([x, y]) => `${this.px(x)} ${this.py(y)}`).join("L")}`;
+    const banded = points.filter((point) => point.interval);
+    if (banded.length > 1) {
+      const edge = [1, 0].flatMap((end) => {
+        const line = banded.map((point) => [point[view.x], point.interval[end]]);
+        return end ? line : line.reverse();
+      });
+      element("path", { class: "band", d: `${path(edge)}Z` }, "", group);
+    }
+    for (const point of points)
+      for (const [, error] of point.seeds)
+        element("circle", { class: "seed", cx: this.px(point[view.x]), cy: this.py(error), r: 2 }, "", group);
+    const fit = model.fit.filter(([, error]) => 100 * error <= this.y.high);
+    if (view.x === "images" && fit.length) element("path", { class: "fit", d: path(fit) }, "", group);
+    const line = { class: "mean", d: path(points.map((point) => [point[view.x], point.error])) };
+    element("path", model.dash.length ? { ...line, "stroke-dasharray": model.dash.join(" ") } : line, "", group);
+    for (const point of points)
+      element("path", { class: "mark", d: SHAPES[model.marker](this.px(point[view.x]), this.py(point.error)) }, "", group);
+  }
+
+  drawNames(shown) {
+    const ends = shown.map((model) => ({ model, point: this.points(model).at(-1) }));
+    ends.sort((a, b) => this.py(a.point.error) - this.py(b.point.error));
+    let below = TOP - 12;
+    for (const { model, point } of ends) {
+      below = Math.max(below + 16, this.py(point.error) + 4.5);
+      const place = { class: `name m${model.id % 6}`, x: this.px(point[view.x]) + 11, y: Math.min(below, BOTTOM + 4) };
+      element("text", place, model.short, this.svg);
+    }
+  }
+
+  nearest(event) {
+    if (!this.x) return null;
+    const box = this.svg.getBoundingClientRect(), unit = WIDTH / box.width;
+    const [x, y] = [(event.clientX - box.left) * unit, (event.clientY - box.top) * unit];
+    let best = null, least = 26;
+    for (const model of this.models)
+      for (const point of this.points(model)) {
+        const distance = Math.hypot(this.px(point[view.x]) - x, this.py(point.error) - y);
+        if (distance < least) [best, least] = [[model, point], distance];
+      }
+    return best;
+  }
+
+  words_of([model, point]) {
+    const lines = [`${model.name}, ${brief(point.images)} images: ${percent(point.error)} error`];
+    if (point.interval) lines.push(`95\u202f% interval ${percent(point.interval[0])} to ${percent(point.interval[1])}`);
+    if (view.x !== "images") lines.push(`${brief(point[view.x])} ${AXES[view.x]}`);
+    lines.push(`${point.seeds.length} seeds: ${point.seeds.map(([, error]) => (100 * error).toFixed(1)).slice(0, 12).join(", ")}`);
+    lines.push(`learning rate ${point.rate}`);
+    return lines;
+  }
+
+  show(at) {
+    this.at = at;
+    this.tip.hidden = !at;
+    this.ring?.setAttribute("visibility", at ? "visible" : "hidden");
+    if (!at) return;
+    const [x, y] = [this.px(at[1][view.x]), this.py(at[1].error)];
+    this.ring.setAttribute("cx", x);
+    this.ring.setAttribute("cy", y);
+    this.ring.setAttribute("class", `ring pointer m${at[0].id % 6}`);
+    const lines = this.words_of(at);
+    this.tip.replaceChildren(...lines.map((line) => Object.assign(document.createElement("div"), { textContent: line })));
+    this.placeTip(x, y);
+    announce(lines.join("; "));
+  }
+
+  // Beside the mark, on the side with more room, and never beyond the figure.
+  placeTip(x, y) {
+    const figure = this.svg.parentElement.getBoundingClientRect(), own = this.svg.getBoundingClientRect();
+    const unit = own.width / WIDTH, { offsetWidth: width, offsetHeight: height } = this.tip;
+    const [markX, markY] = [own.left - figure.left + x * unit, own.top - figure.top + y * unit];
+    const left = x > WIDTH / 2 ? markX - width - 12 : markX + 14, top = y > HEIGHT / 2 ? markY - height - 10 : markY + 14;
+    this.tip.style.left = `${Math.max(0, Math.min(left, figure.width - width - 2))}px`;
+    this.tip.style.top = `${top}px`;
+  }
+
+  onKey(event) {
+    const moves = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+    if (event.key === "Escape") return this.show(null);
+    const move = moves[event.key], models = this.models.filter((model) => this.points(model).length);
+    if (!move || !models.length) return;
+    event.preventDefault();
+    if (!this.at) return this.show([models[0], this.points(models[0])[0]]);
+    const inside = (value, size) => Math.min(size - 1, Math.max(0, value));
+    const model = models[inside(models.indexOf(this.at[0]) + move[0], models.length)], own = this.points(model);
+    this.show([model, own[inside(this.points(this.at[0]).indexOf(this.at[1]) + move[1], own.length)]]);
+  }
+}

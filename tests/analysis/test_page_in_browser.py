@@ -1,5 +1,6 @@
 """The report's page in a real browser, opened from disk: what one can point at, hide, choose, sort and print."""
 
+import itertools
 import re
 
 import made_up_sweeps as sweeps
@@ -26,9 +27,10 @@ def address(tmp_path_factory):
 @pytest.fixture
 def visit(browser, address):
     """Open the page; whatever it asks for, shows as a dialog or fails at is a failure of the test."""
-    contexts, problems, requests = [], [], []
+    contexts, problems, requests, own = [], [], [], set()
 
-    def open_page(fragment="", **options):
+    def open_page(fragment="", address=address, **options):
+        own.add(address)
         contexts.append(browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options}))
         page = contexts[-1].new_page()
         page.set_default_timeout(TIMEOUT)
@@ -44,7 +46,7 @@ def visit(browser, address):
     for context in contexts:
         context.close()
     assert problems == []
-    assert {url.partition("#")[0] for url in requests if not url.startswith("blob:")} <= {address}
+    assert {url.partition("#")[0] for url in requests if not url.startswith("blob:")} <= own
 
 
 def texts(page, selector):
@@ -180,13 +182,65 @@ def test_dark_is_dark_and_paper_is_white_with_everything_open_and_no_controls(vi
     assert len(page.pdf()) > 10_000
 
 
-def test_a_chart_is_saved_with_its_colors(visit):
+def test_no_table_is_wider_than_the_paper_and_one_column_holds_all(visit):
+    page = visit(viewport={"width": 680, "height": 900})  # A4 upright, less its margins
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("document.documentElement.scrollWidth") == 680
+    page.set_viewport_size({"width": 1100, "height": 900})
+    chart, box = page.locator("figure").first.bounding_box(), page.locator(".fairness").bounding_box()
+    assert box["y"] > chart["y"] + chart["height"]
+
+
+def test_a_tap_shows_values_until_the_next_tap(visit):
+    page = visit(viewport={"width": 360, "height": 700}, has_touch=True, is_mobile=True)
+    page.locator("svg .m0 .mark").nth(4).scroll_into_view_if_needed()
+    page.touchscreen.tap(*center(page, "svg .m0 .mark", 4))
+    page.locator(".tip").filter(has_text="ViT, 8,000 images: ").wait_for()
+    page.touchscreen.tap(*center(page, "svg .axis", 1))
+    page.locator(".tip").wait_for(state="hidden")
+
+
+@pytest.mark.parametrize("error", [0.0, 0.004])
+def test_lines_that_end_at_or_near_no_error_are_drawn_and_their_names_stand_apart(visit, tmp_path, error):
+    models = ("vit", "cnn", "third", "fourth")
+    plan = sweeps.make_plan(models)
+    curves = {model: [0.3 if error else 0.0, error, error, error, error] for model in models}
+    (tmp_path / "index.html").write_text(
+        write_page([analyze_task(plan, sweeps.make_records(plan, curves, noise=0.0))]), encoding="utf-8"
+    )
+    page = visit(address=(tmp_path / "index.html").as_uri())
+    for name in ("log error", "log"):
+        assert "NaN" not in page.locator("svg").first.inner_html()
+        heights = page.locator("svg .name").evaluate_all(
+            "(names) => names.map((name) => Number(name.getAttribute('y')))"
+        )
+        assert len(heights) == 4
+        assert min(below - above for above, below in itertools.pairwise(heights)) >= 15
+        page.get_by_label(name, exact=True).click()
+
+
+def test_names_with_numbers_in_them_sort_as_names(visit, tmp_path):
+    names = ["resnet50", "vit-2", "resnet101"]
+    plan = sweeps.make_plan(names, [100, 1000], num_seeds=2)
+    records = sweeps.make_records(plan, {name: [0.3, 0.2] for name in names})
+    (tmp_path / "index.html").write_text(write_page([analyze_task(plan, records)]), encoding="utf-8")
+    page = visit(address=(tmp_path / "index.html").as_uri())
+    table = page.locator("table", has_text="Selected trials: mean over seeds")
+    table.get_by_role("button", name="Model").click()
+    heads = table.locator("tbody tr").evaluate_all("(rows) => rows.map((row) => row.cells[0].textContent)")
+    assert heads == [name for name in ("resnet50", "resnet101", "vit-2") for _ in range(2)]
+
+
+def test_a_chart_is_saved_with_its_colors_and_its_ground(visit):
     page = visit()
     with page.expect_download() as download:
         page.get_by_role("button", name="Save as SVG").click()
     assert download.value.suggested_filename.endswith(".svg")
     saved = download.value.path().read_text(encoding="utf-8")
     assert "rgb(0, 104, 168)" in saved
+    assert re.search(r'class="ground"[^>]*fill: rgb\(255, 255, 255\)', saved)
+    assert re.search(r'class="fit"[^>]*stroke-linecap: round', saved)  # else the dots have no extent
     assert "<script>alert" not in saved
 
 
@@ -197,3 +251,22 @@ def test_without_scripts_the_page_is_whole(visit, browser, address):
     assert page.locator("svg .mark").count() == 15
     assert not page.locator(".controls").is_visible()
     context.close()
+
+
+@pytest.mark.slow
+def test_a_report_of_five_thousand_trials_is_small_and_whole(visit, tmp_path):
+    models, sizes = ("vit", "cnn", "third", "fourth"), [100 * 2**power for power in range(10)]
+    rates = {model: [0.0001, 0.001, 0.003, 0.01, 0.03] for model in models}
+    plan = sweeps.make_plan(models, sizes, num_seeds=25, learning_rates=rates)
+    curves = {model: [0.05 * place + 0.5 * size**-0.2 for size in sizes] for place, model in enumerate(models)}
+    records = [
+        record | {"history": [[step, 9 / step] for step in range(1, 51)]}
+        for record in sweeps.make_records(plan, curves)
+    ]
+    assert len(records) == 5_000
+    file = tmp_path / "index.html"
+    file.write_text(write_page([analyze_task(plan, records)]), encoding="utf-8")
+    assert file.stat().st_size < 6e6
+    page = visit(address=file.as_uri())
+    assert page.locator("svg .mark").count() == 40
+    assert page.locator("svg .seed").count() == 1000

@@ -115,7 +115,9 @@ footer{margin-top:56px;padding-bottom:40px;font-size:.9rem}
  .findings li{grid-template-columns:1fr;gap:0}}
 @media print{.controls,.tip{display:none!important}
  body{background:#fff;font-size:10.5pt}.wide{overflow:visible;border:0}figure{break-inside:avoid}
- tr,li{break-inside:avoid}main,header,footer{max-width:none;padding:0}}
+ tr,li{break-inside:avoid}main,header,footer{max-width:none;padding:0}
+ .beside,.panels,.panels.three{grid-template-columns:minmax(0,1fr)}details::details-content{content-visibility:visible}
+ table{font-size:8pt}th,td{padding:2px 4px;white-space:normal}thead th,td.text{min-width:0}}
 """
 
 

@@ -8,7 +8,7 @@ const AXES = {
   examples: "examples seen in training",
   macs: "multiply-accumulates of the training",
   seconds: "seconds of training",
-  params: "parameters",
+  params: "parameters, at the largest size",
 };
 const SHAPES = {
   circle: (x, y) => `M${x - 4.4} ${y}a4.4 4.4 0 1 0 8.8 0a4.4 4.4 0 1 0 -8.8 0Z`,
@@ -58,14 +58,16 @@ function roundNumbers(low, high, logarithmic, most) {
 
 // Where values lie on the drawing, and which of them are named.
 function scale(values, logarithmic, from, to, { zero = false, named = null, most = 6 } = {}) {
-  const positive = values.filter((value) => value > 0);
-  let low = Math.min(...(logarithmic ? positive : values)), high = Math.max(...values);
+  const shown = logarithmic ? values.filter((value) => value > 0) : values;
+  let low = Math.min(...shown), high = Math.max(...shown);
+  if (logarithmic && !shown.length) [low, high] = [0.1, 1]; // nothing but zeros: they all lie on the lower edge
   if (logarithmic) {
     const air = Math.max((high / low) ** 0.05, 1.12);
     [low, high] = [low / air, high * air];
   } else {
     const air = zero ? 0.04 : 0.05;
-    [low, high] = [zero ? 0 : low - air * (high - low || high), high + air * (high - low || high)];
+    const span = high - low || high || 1;
+    [low, high] = [zero ? 0 : low - air * span, high + air * span];
   }
   const bend = logarithmic ? Math.log : (value) => value;
   const share = (value) => (bend(Math.max(value, logarithmic ? low : -Infinity)) - bend(low)) / (bend(high) - bend(low));
@@ -94,8 +96,10 @@ class Chart {
     svg.tabIndex = 0;
     svg.setAttribute("role", "application");
     svg.setAttribute("aria-roledescription", "chart; arrow keys go from point to point");
-    svg.addEventListener("pointermove", (event) => this.show(this.nearest(event)));
-    svg.addEventListener("pointerleave", () => this.show(null));
+    for (const kind of ["pointermove", "pointerdown"])
+      svg.addEventListener(kind, (event) => this.show(this.nearest(event)));
+    // A finger leaves as soon as it is lifted: what it pointed at stays until it taps elsewhere.
+    svg.addEventListener("pointerleave", (event) => event.pointerType === "touch" || this.show(null));
     svg.addEventListener("blur", () => this.show(null));
     svg.addEventListener("keydown", (event) => this.onKey(event));
   }
@@ -193,12 +197,18 @@ class Chart {
   drawNames(shown) {
     const ends = shown.map((model) => ({ model, point: this.points(model).at(-1) }));
     ends.sort((a, b) => this.py(a.point.error) - this.py(b.point.error));
-    let below = TOP - 12;
-    for (const { model, point } of ends) {
-      below = Math.max(below + 16, this.py(point.error) + 4.5);
-      const place = { class: `name m${model.id % 6}`, x: this.px(point[view.x]) + 11, y: Math.min(below, BOTTOM + 4) };
-      element("text", place, model.short, this.svg);
+    const heights = ends.map(({ point }) => this.py(point.error) + 4.5), gap = 16;
+    for (let index = 1; index < ends.length; index++)
+      heights[index] = Math.max(heights[index], heights[index - 1] + gap);
+    let lowest = BOTTOM + 4; // then up again, from the axis
+    for (let index = ends.length - 1; index >= 0; index--) {
+      heights[index] = Math.min(heights[index], lowest);
+      lowest = heights[index] - gap;
     }
+    ends.forEach(({ model, point }, index) => {
+      const place = { class: `name m${model.id % 6}`, x: this.px(point[view.x]) + 11, y: heights[index] };
+      element("text", place, model.short, this.svg);
+    });
   }
 
   nearest(event) {

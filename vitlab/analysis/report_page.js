@@ -84,14 +84,21 @@ function addControls(place) {
   addEventListener("hashchange", () => { readAddress(); follow(); drawAll(); });
 }
 
-// A file of its own has no style sheet: each mark takes its colors along.
+const LOOKS = [
+  ...["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-linejoin"],
+  ...["opacity", "font-size", "font-weight"],
+];
+
+// A file of its own has no style sheet: each mark takes its colors along, and the chart the ground it was drawn on.
 function saveChart(chart) {
   const copy = chart.svg.cloneNode(true), before = chart.svg.querySelectorAll("*");
   copy.querySelectorAll("*").forEach((mark, index) => {
     const look = getComputedStyle(before[index]);
-    for (const name of ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "font-size", "font-weight"])
-      mark.style.setProperty(name, look.getPropertyValue(name));
+    for (const name of LOOKS) mark.style.setProperty(name, look.getPropertyValue(name));
   });
+  const ground = element("rect", { class: "ground", width: WIDTH, height: HEIGHT });
+  ground.style.fill = getComputedStyle(chart.svg.parentElement).backgroundColor;
+  copy.prepend(ground);
   copy.style.fontFamily = "system-ui, sans-serif";
   copy.setAttribute("xmlns", SVG);
   const file = new Blob([new XMLSerializer().serializeToString(copy)], { type: "image/svg+xml" });

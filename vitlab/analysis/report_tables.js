@@ -46,10 +46,11 @@ function arrange(table, rows, bodies, sorted, column, order) {
   const cellOf = ({ row, head }) => (head && column === 0 ? head : row.cells[column - (head && row.cells[0] !== head ? 1 : 0)]);
   const keyed = rows.map((entry) => ({ ...entry, text: cellOf(entry)?.textContent.trim() ?? "" }));
   for (const entry of keyed) entry.value = number(entry.text);
-  const numeric = keyed.filter((entry) => !Number.isNaN(entry.value)).length * 2 >= keyed.length;
+  const named = column === 0 && keyed.some((entry) => /^\p{L}/u.test(entry.text)); // resnet18 is a name, not an 18
+  const numeric = !named && keyed.filter((entry) => !Number.isNaN(entry.value)).length * 2 >= keyed.length;
   const sign = order === "ascending" ? 1 : -1;
   keyed.sort((a, b) => {
-    if (!numeric) return sign * a.text.localeCompare(b.text) || a.index - b.index;
+    if (!numeric) return sign * a.text.localeCompare(b.text, "en", { numeric: true }) || a.index - b.index;
     const missing = Number.isNaN(a.value) - Number.isNaN(b.value); // what has no number comes last either way
     return missing || sign * (a.value - b.value) || a.index - b.index;
   });

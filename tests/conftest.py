@@ -47,7 +47,7 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not for the session: its event loop would be in the way of the notebooks
 def browser():
     """A real Chromium, without a window."""
     library = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install vitlab[dev]")

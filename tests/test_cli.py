@@ -154,6 +154,7 @@ def test_a_finished_sweep_has_nobody_to_cancel(swept):
     assert "0 launchers and shards asked to stop, 0 cluster jobs cancelled" in cancelled.stdout
 
 
+@pytest.mark.slow
 def test_cancel_stops_a_launcher_which_saves_and_goes_on_later(tmp_path):
     long = SWEEP | {"seeds": [0], "learning_rates": [0.01], "budget": {"unit": "steps", "amount": 400}}
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(long, sort_keys=False))
@@ -183,7 +184,7 @@ def test_test_data_was_read_for_the_selected_trials_only(swept):
     assert sum(record["test"] is not None for record in records) == 4 * 3
 
 
-@pytest.mark.parametrize("model", ["vit", "cnn"])
+@pytest.mark.parametrize("model", ["vit", pytest.param("cnn", marks=pytest.mark.slow)])
 def test_a_trials_arguments_pasted_after_fit_repeat_its_test_accuracy(swept, tmp_path, model):
     records = [json.loads(path.read_text()) for path in sorted((swept / "out" / "trials").glob("*.json"))]
     record = next(record for record in records if record["test"] and record["model"] == model)
@@ -197,6 +198,7 @@ def test_a_trials_arguments_pasted_after_fit_repeat_its_test_accuracy(swept, tmp
             assert printed[f"{stage}/{name}"] == float(f"{value:.6g}"), name
 
 
+@pytest.mark.slow
 def test_an_unknown_model_class_is_refused_with_the_names_that_exist(tmp_path):
     wrong = json.loads(json.dumps(SWEEP))
     wrong["models"]["vit"]["model"]["backbone"]["class_path"] = "vitlab.models.Vit"

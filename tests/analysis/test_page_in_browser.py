@@ -6,13 +6,13 @@ import re
 import made_up_sweeps as sweeps
 import pytest
 
+from tests.browser import watched_pages
 from vitlab.analysis.page import write_page
 from vitlab.analysis.task_result import analyze_task
 
 pytestmark = pytest.mark.browser
 
 HOSTILE = "</script><script>alert(1)</script>"
-TIMEOUT = 15_000  # ms: what takes a tenth of a second, on a machine that does much else
 MODELS = {"vit": [0.39, 0.32, 0.26, 0.19, 0.11], "cnn": sweeps.CURVES["cnn"], HOSTILE: [0.5, 0.4, 0.35, 0.3, 0.28]}
 
 
@@ -26,27 +26,9 @@ def address(tmp_path_factory):
 
 @pytest.fixture
 def visit(browser, address):
-    """Open the page; whatever it asks for, shows as a dialog or fails at is a failure of the test."""
-    contexts, problems, requests, own = [], [], [], set()
-
-    def open_page(fragment="", address=address, **options):
-        own.add(address)
-        contexts.append(browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options}))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(TIMEOUT)
-        page.on("request", lambda request: requests.append(request.url))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
-        page.goto(address + fragment)
-        page.wait_for_selector("html[data-ready]", state="attached")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert problems == []
-    assert {url.partition("#")[0] for url in requests if not url.startswith("blob:")} <= own
+    """Open the page, or another one."""
+    with watched_pages(browser, "html[data-ready]", inline="blob:") as open_page:
+        yield lambda fragment="", address=address, **options: open_page(address, fragment, **options)
 
 
 def texts(page, selector):

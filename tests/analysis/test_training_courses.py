@@ -28,6 +28,12 @@ def test_each_size_has_a_chart_with_a_line_for_each_selected_seed():
         assert all(24 <= height <= 120 for height in heights)
 
 
+def test_a_small_loss_is_named_as_what_it_is():
+    courses = make_courses(lambda record: [[1, 1.0], [2, 0.0042], [3, 0.00031]])
+    assert ">3e-04</text>" in courses
+    assert ">0.00</text>" not in courses
+
+
 def test_long_courses_are_thinned_and_a_loss_of_zero_has_no_logarithm():
     courses = make_courses(lambda record: [[step, 1.0 if step % 7 else 0.0] for step in range(1, 5000)])
     lines = re.findall(r'class="course m0" d="(.*?)"', courses)

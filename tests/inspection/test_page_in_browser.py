@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.browser import watched_pages
 from vitlab.attention import Grid
 from vitlab.inspection import LayerInfo
 from vitlab.inspection.drawing import pictures_of
@@ -16,8 +17,6 @@ pytestmark = pytest.mark.browser
 
 HOSTILE = "</script><script>alert(1)</script>.png"
 GRID = Grid(3, 5, 2)
-TIMEOUT = 15_000  # ms: what takes a tenth of a second, on a machine that does much else
-DRAWN = "html[data-drawn]"
 FIRST = "section.panel:nth-of-type(1)"
 SECOND = "section.panel:nth-of-type(2)"
 
@@ -55,26 +54,9 @@ def address(tmp_path_factory):
 
 @pytest.fixture
 def visit(browser, address):
-    """Open the page; whatever it asks for, shows as a dialog or fails at is a failure of the test."""
-    contexts, problems, requests = [], [], []
-
-    def open_page(fragment="", at=address, **options):
-        contexts.append(browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options}))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(TIMEOUT)
-        page.on("request", lambda request: requests.append(request.url))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
-        page.goto(at + fragment)
-        page.wait_for_selector(DRAWN, state="attached")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert problems == []
-    assert {url.partition("#")[0] for url in requests if not url.startswith("data:")} <= {address}
+    """Open the page, or another one."""
+    with watched_pages(browser, "html[data-drawn]") as open_page:
+        yield lambda fragment="", at=address, **options: open_page(at, fragment, **options)
 
 
 def says(page, words, panel=FIRST):

@@ -33,6 +33,7 @@ def small(plan):
     return dataclasses.replace(plan, train_sizes=[11], budget={"unit": "steps", "amount": {"11": 2}})
 
 
+@pytest.mark.slow
 def test_one_process_and_two_workers_give_equal_results(small, tmp_path):
     alone = launch(small, tmp_path / "alone")
     workers = launch(small, tmp_path / "workers", num_workers=2)
@@ -52,6 +53,7 @@ def test_a_finished_sweep_runs_nothing_and_changes_no_record(small, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_added_seeds_run_alone(small, tmp_path):
     launch(dataclasses.replace(small, seeds=[0]), tmp_path)
     before = {record["id"]: record["val"] for record in read_records(tmp_path)}
@@ -61,6 +63,7 @@ def test_added_seeds_run_alone(small, tmp_path):
     assert before.items() <= after.items()
 
 
+@pytest.mark.slow
 def test_a_failing_trial_does_not_stop_the_rest_and_can_be_retried(small, tmp_path):
     wild = dataclasses.replace(small, learning_rates={"vit": [0.001, 1e30], "cnn": [0.001, 0.01]})
     counts = launch(wild, tmp_path)
@@ -87,6 +90,7 @@ def test_fewer_images_than_classes_is_refused_before_anything_is_trained(small, 
         launch(plan, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_test_data_that_cannot_be_read_changes_no_choice(small, tmp_path):
     """Two image files of the test set are broken: the trials stay done, and the same learning rates stay chosen."""
     generator = np.random.default_rng(0)
@@ -149,7 +153,8 @@ def wait_for_records(folder, count, process):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(write_sweep, tmp_path, workers):
     config, folder = write_sweep(("amount: 3", "amount: 100")), tmp_path / "out"
     process = start(config, folder, "--workers", workers, "--threads", "1")

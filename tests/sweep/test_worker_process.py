@@ -47,7 +47,7 @@ def test_a_job_survives_the_pipe(plan):
     assert from_line(to_line(job)).trial.id == plan.trials[3].id
 
 
-@pytest.mark.parametrize("moment", ["torch", "lightning.fabric.plugins.io"])
+@pytest.mark.parametrize("moment", ["torch", pytest.param("lightning.fabric.plugins.io", marks=pytest.mark.slow)])
 def test_a_request_to_stop_counts_while_libraries_are_imported(plan, tmp_path, moment):
     trial = replace(plan.trials[0], settings={**plan.trials[0].settings, "trainer": {"max_steps": 10**9}})
     program = [sys.executable, "-c", ASKED_AT_AN_IMPORT, moment]

@@ -17,8 +17,9 @@ from vitlab.analysis.task_result import TaskResult
 from vitlab.analysis.wording import about, count, label, percent, plural, short
 
 WIDTH, HEIGHT = 400, 300
-LEFT, TOP, BOTTOM = 32, 32, 256
-_LONGEST_NAME = 13
+LEFT, TOP, BOTTOM = 36, 32, 256  # report_chart.js draws in the same place
+LONGEST_NAME = 13
+_FITTED_PLACES = 40
 
 
 class Axes:
@@ -27,7 +28,7 @@ class Axes:
     def __init__(self, result: TaskResult):
         self.low, self.high = size_limits(result)
         self.ticks = error_ticks(result)
-        longest = max(len(short(label(model), _LONGEST_NAME)) for model in result.models)
+        longest = max(len(short(label(model), LONGEST_NAME)) for model in result.models)
         self.end = WIDTH - max(50, round(20 + 8.4 * longest))  # names of the lines stand right of the axis
 
     def x(self, train_size: float) -> float:
@@ -115,15 +116,26 @@ def _curve(axes: Axes, result: TaskResult, model: str, look: Look) -> str:
         for p in points
         for seed, error in p.errors.items()
     ]
-    sizes = np.geomspace(points[0].train_size, points[-1].train_size, 40)
-    fitted = result.fits[model].predict(sizes)
-    if fitted is not None:
-        shown = [(size, error) for size, error in zip(sizes, fitted, strict=True) if 100 * error <= axes.ticks[-1]]
+    if fitted := fitted_line(result, model):
+        shown = [(size, error) for size, error in fitted if 100 * error <= axes.ticks[-1]]
         parts.append(f'<path class="fit" d="{_path(axes, shown)}"/>')
     dash = f' stroke-dasharray="{" ".join(map(str, look.dash))}"' if look.dash else ""
     parts.append(f'<path class="mean"{dash} d="{_path(axes, [(p.train_size, p.mean_error) for p in points])}"/>')
     parts += [_mark(axes, point, look) for point in points]
     return "".join(parts)
+
+
+def fitted_line(result: TaskResult, model: str) -> list[tuple[float, float]]:
+    """Return sizes and errors (0 to 1) along a model's fitted curve, as far as it is measured; empty without one.
+
+    Args:
+        result: the task's analysis.
+        model: its name in the sweep.
+    """
+    points = result.points_of(model)
+    sizes = np.geomspace(points[0].train_size, points[-1].train_size, _FITTED_PLACES)
+    fitted = result.fits[model].predict(sizes)
+    return [] if fitted is None else [(float(s), float(error)) for s, error in zip(sizes, fitted, strict=True)]
 
 
 def _mark(axes: Axes, point: Point, look: Look) -> str:
@@ -149,7 +161,7 @@ def _names(axes: Axes, result: TaskResult, order: list[str]) -> list[str]:
     names = []
     for point, height in zip(ends, heights, strict=True):
         place = f'x="{axes.x(point.train_size) + 11}" y="{BOTTOM - height + 4.5:.2f}"'
-        name = short(label(point.model), _LONGEST_NAME)  # it stands whole in the tables
+        name = short(label(point.model), LONGEST_NAME)  # it stands whole in the tables
         names.append(f'<text class="name m{order.index(point.model) % len(LOOKS)}" {place}>{escape(name)}</text>')
     return names
 

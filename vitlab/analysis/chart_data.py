@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from vitlab.analysis.chart import LONGEST_NAME, fitted_line
 from vitlab.analysis.drawing import Look
 from vitlab.analysis.summary import costs
 from vitlab.analysis.task_result import TaskResult
 from vitlab.analysis.wording import label, short
 
 _FORWARD_PASSES_A_STEP = 3
-_FITTED_PLACES = 40
 _DIGITS = 5
 
 
@@ -38,11 +36,11 @@ def chart_data(result: TaskResult, style: dict[str, Look], order: Sequence[str],
             {
                 "id": order.index(model),
                 "name": label(model),
-                "short": short(label(model), 13),
+                "short": short(label(model), LONGEST_NAME),
                 "marker": style[model].marker,
                 "dash": list(style[model].dash),
                 "points": points,
-                "fit": _fitted(result, model),
+                "fit": [[float(f"{s:.4g}"), round(error, _DIGITS)] for s, error in fitted_line(result, model)],
             }
         )
     return {"chart": number, "task": result.name, "models": models, "crossover": _crossover(result)}
@@ -62,15 +60,6 @@ def _point(point: Any, cost: dict[str, Any]) -> dict[str, Any]:
         "seeds": [[seed, round(error, _DIGITS)] for seed, error in point.errors.items()],
         "rate": f"{point.learning_rate:g}",
     }
-
-
-def _fitted(result: TaskResult, model: str) -> list[list[float]]:
-    points = result.points_of(model)
-    sizes = np.geomspace(points[0].train_size, points[-1].train_size, _FITTED_PLACES)
-    fitted = result.fits[model].predict(sizes)
-    if fitted is None:
-        return []
-    return [[float(f"{size:.4g}"), round(float(error), _DIGITS)] for size, error in zip(sizes, fitted, strict=True)]
 
 
 def _crossover(result: TaskResult) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ _MOST_DOTS = 60  # of a kind in one curve; more run into a stripe
 
 
 def draw_curves(curves: Sequence[MeasuredCurve], sizes: Sequence[float] = (), target: str = "error") -> Drawn:
-    """Return the figure as PNG and as SVG, a panel for each task.
+    """Return the figure as files, a panel for each task.
 
     Args:
         curves: fitted curves.

@@ -96,7 +96,7 @@ def value_limits(values: Sequence[float]) -> tuple[float, float]:
 
 
 def draw_dial_figure(results: Sequence[TaskResult]) -> Drawn:
-    """Return the figure of all results that have a dial as PNG and as SVG.
+    """Return the figure of all results that have a dial as files.
 
     Args:
         results: analyses, of which one or more have a dial; a panel each.

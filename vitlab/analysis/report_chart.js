@@ -2,7 +2,7 @@
 // One chart: the curves that Python has drawn, drawn again in their place for other axes and fewer models.
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 400, HEIGHT = 300, LEFT = 40, TOP = 32, BOTTOM = 256;
+const WIDTH = 400, HEIGHT = 300, LEFT = 36, TOP = 32, BOTTOM = 256;
 const AXES = {
   images: "training images",
   examples: "examples seen in training",
@@ -143,7 +143,7 @@ class Chart {
   }
 
   drawFrame() {
-    element("text", { class: "axis", x: LEFT - 34, y: TOP - 16 }, `test error, %${view.logY ? " (log)" : ""}`, this.svg);
+    element("text", { class: "axis", x: LEFT - 26, y: TOP - 16 }, `test error, %${view.logY ? " (log)" : ""}`, this.svg);
     for (const tick of this.y.ticks) {
       const y = this.y.place(tick);
       element("line", { class: "grid", x1: LEFT, x2: this.end, y1: y, y2: y }, "", this.svg);
@@ -166,7 +166,7 @@ class Chart {
       const [left, right] = crossover.interval.map((end, index) => this.px(end ?? [this.x.low, this.x.high][index]));
       element("rect", { class: "span", x: left, width: right - left, y: TOP, height: BOTTOM - TOP }, "", this.svg);
     }
-    const x = this.px(crossover.at), middle = Math.min(Math.max(x, LEFT + 137), this.end - 40);
+    const x = this.px(crossover.at), middle = Math.min(Math.max(x, LEFT + 145), this.end - 40);
     element("line", { class: "cross", x1: x, x2: x, y1: TOP - 10, y2: BOTTOM }, "", this.svg);
     const words = `crossover at about ${brief(+crossover.at.toPrecision(2))}`;
     element("text", { class: "note", x: middle, y: TOP - 16, "text-anchor": "middle" }, words, this.svg);

@@ -9,7 +9,7 @@ from vitlab.analysis.drawing import LOOKS
 from vitlab.analysis.page_tables import text
 from vitlab.analysis.selection import Record
 from vitlab.analysis.task_result import TaskResult
-from vitlab.analysis.wording import count, label, listing, significant
+from vitlab.analysis.wording import count, label, listing
 
 _WIDTH, _HEIGHT = 220, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 212, 24, 120
@@ -28,7 +28,7 @@ def training_courses(result: TaskResult, order: Sequence[str]) -> str:
     if not drawn:
         return ""
     names = listing([label(model) for model in result.models])
-    key = f"Training loss over the steps, on a log scale: {names} in their colors, a line for each seed."
+    key = f"Training loss over the steps, on a log scale: {names} in their colors, a line for each seed, ten at most."
     return (
         f"<details><summary>Training curves</summary><p class=soft>{text(key)}</p>"
         f'<div class="courses">{drawn}</div></details>'
@@ -56,16 +56,20 @@ def _chart(result: TaskResult, size: int, order: Sequence[str]) -> str:
         for model, course in courses
     )
     ends = [
-        f'<text class="tick" x="{_LEFT - 5}" y="{y}" text-anchor="end">{significant(loss)}</text>'
+        f'<text class="tick" x="{_LEFT - 5}" y="{y}" text-anchor="end">{_brief(loss)}</text>'
         for y, loss in ((_TOP + 5, high), (_BOTTOM, low))
     ]
-    words = f"Training loss with {count(size)} images: from {significant(high)} at most to {significant(low)} at least"
+    words = f"Training loss with {count(size)} images: from {_brief(high)} at most to {_brief(low)} at least"
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{text(words)}">'
         f'<text class="note" x="{_LEFT}" y="14">{count(size)} images</text>{"".join(ends)}'
         f'<path class="base" d="M{_LEFT} {_TOP}V{_BOTTOM}H{_RIGHT}" fill="none"/>{lines}'
         f'<text class="tick" x="{_RIGHT}" y="{_BOTTOM + 17}" text-anchor="end">{count(last)} steps</text></svg>'
     )
+
+
+def _brief(loss: float) -> str:
+    return f"{loss:.2g}" if loss >= 0.001 else f"{loss:.0e}"  # on a log scale nothing is 0.00
 
 
 def _some(trials: Sequence[Record], model: str) -> list[Record]:

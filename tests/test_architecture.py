@@ -40,9 +40,9 @@ FOLDERS = {
     ],
     "sweep": [
         *("store", "plan", "sweep_file", "record", "selection", "schedule", "owners", "claims", "slurm_queue"),
-        *("status", "merge", "verify", "progress", "trial", "srun", "worker", "worker_process", "in_process"),
-        *("task_runner", "session_settings", "session", "local_launcher", "slurm_job", "slurm_submission"),
-        *("slurm_watch", "slurm_checks", "slurm_launcher"),
+        *("slurm_cancel", "status", "merge", "verify", "progress", "trial", "srun", "worker", "worker_process"),
+        *("in_process", "task_runner", "session_settings", "session", "local_launcher", "slurm_job"),
+        *("slurm_submission", "slurm_watch", "slurm_checks", "slurm_launcher"),
     ],
     "analysis": [
         *("wording", "bootstrap", "selection", "curve_models", "curve_fitting", "learning_curves", "running_best"),

@@ -53,6 +53,18 @@ def look(watch, folder):
     return [owner.id for owner in left]
 
 
+def test_a_cancelled_job_that_waits_again_is_cancelled_again_and_not_counted_on(folder, watch, slurm_says, tmp_path):
+    slurm_says(job17_0="PENDING", job17_1="PENDING")
+    scancel = tmp_path / "commands" / "scancel"
+    scancel.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/cancelled\n')
+    scancel.chmod(0o755)
+    (folder / "jobs" / "cancelled-17_1.json").write_text("{}")
+    look(watch, folder)
+    assert (tmp_path / "cancelled").read_text() == "17_1\n"
+    assert watch.num_live == 1
+    assert watch.capacity([]) == {(1, 1): [1]}
+
+
 class TestOwners:
     @pytest.mark.parametrize("job", ["99", "17_1"])
     def test_the_owner_of_a_job_that_slurm_does_not_know_is_left_alone(self, folder, watch, slurm_says, job):

@@ -40,15 +40,18 @@ def add_cancel(commands: Commands) -> None:
 def _cancel(options: argparse.Namespace) -> int:
     from vitlab.sweep.owners import Watch, ask_to_stop
     from vitlab.sweep.plan import load_plan
-    from vitlab.sweep.slurm_queue import cancel_jobs
+    from vitlab.sweep.slurm_cancel import cancel_jobs
 
     load_plan(options.folder)
     living = [owner for owner in Watch(options.folder).living() if owner.kind != "slurm"]
     for owner in living:
         ask_to_stop(options.folder, owner.id)
         print(f"asked to stop: {owner.kind} {owner.host}, process {owner.pid}")
-    cancelled = cancel_jobs(options.folder)
+    cancelled, left = cancel_jobs(options.folder)
     print(f"{len(living)} launchers and shards asked to stop, {len(cancelled)} cluster jobs cancelled")
+    if left:
+        states = ", ".join(f"{job}: {state}" for job, state in left.items())
+        print(f"SLURM has not ended {len(left)} of them yet ({states}); they will not work when it starts them again")
     return 0
 
 

@@ -20,6 +20,7 @@ from vitlab.sweep.plan import PLAN_FILE, load_plan
 from vitlab.sweep.schedule import Task
 from vitlab.sweep.session import Session
 from vitlab.sweep.session_settings import SessionSettings
+from vitlab.sweep.slurm_cancel import was_cancelled
 from vitlab.sweep.slurm_queue import JOBS_FOLDER
 from vitlab.sweep.srun import shape_of
 
@@ -64,6 +65,9 @@ class SlurmJob:
                 f"node {os.uname().nodename} cannot see {self._folder}; choose an --out on a file system that the "
                 "nodes share with the login node"
             )
+        if was_cancelled(self._folder, job):
+            write_note(self._folder, job, {"state": "stopped"})
+            return
         write_note(self._folder, job, {"state": "began", "node": os.uname().nodename})
         try:
             self._work = _Work(self._make_session(job))
@@ -89,8 +93,9 @@ class SlurmJob:
 
         if self._work is not None:
             self._work.stop_and_wait()
-            if self._work.is_complete or self._is_terminated:  # nothing is left to do, or SLURM ends this job for good
-                write_note(self._folder, job_id(), {"state": "stopped" if self._is_terminated else "ended"})
+            is_over = self._is_terminated or was_cancelled(self._folder, job_id())  # SLURM ends this job for good
+            if self._work.is_complete or is_over:
+                write_note(self._folder, job_id(), {"state": "stopped" if is_over else "ended"})
                 sys.exit(0)
         self._is_saved = True
         return DelayedSubmission(SlurmJob(self._folder, self._settings, self.shape))

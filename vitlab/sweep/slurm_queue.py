@@ -195,20 +195,6 @@ def live_jobs(folder: Path) -> dict[str, State]:
     return {job: state for job, state in jobs(ids).items() if not state.is_over}
 
 
-def cancel_jobs(folder: Path) -> list[str]:
-    """Cancel all jobs of a sweep that have not ended; return their ids.
-
-    Raises:
-        ValueError: They cannot be cancelled from here, or not now.
-    """
-    try:
-        live = sorted(live_jobs(folder))
-        cancel(live)
-    except QueueUnavailableError as error:
-        raise ValueError(f"{error}. The sweep's cluster jobs were not cancelled; try again later") from error
-    return live
-
-
 def describe_jobs(folder: Path) -> list[str]:
     """Return lines on the cluster jobs of a sweep: which run, at which trials, and which wait for what."""
     if not read_submissions(folder):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vitlab.sweep import slurm_queue, store
 from vitlab.sweep.owners import Heartbeat, declare_dead, owner_path, read_heartbeats
+from vitlab.sweep.slurm_cancel import cancelled_jobs
 from vitlab.sweep.slurm_job import Shape, read_note
 from vitlab.sweep.slurm_queue import State, Submission
 
@@ -66,6 +67,7 @@ class SlurmWatch:
         # Those that were over are asked for as well: SLURM may have them start again.
         known = {job: submission for submission in self._submissions.values() for job in submission.jobs}
         states = slurm_queue.jobs(known) if known else {}
+        self._end_for_good(states)
         left = self._bury(living, states)
         self._at_work |= {owner.details.get("job") for owner in read_heartbeats(self._folder) if owner.id in holders}
         ended = {job: states[job] for job in self._live if states[job].is_over}
@@ -94,6 +96,13 @@ class SlurmWatch:
         waiting = [job for job in self._live if job not in self._states or self._states[job].is_waiting]
         slurm_queue.cancel(waiting)
         return len(waiting)
+
+    def _end_for_good(self, states: dict[str, State]) -> None:
+        """Cancel once more what was cancelled and waits to be started again: it would do nothing."""
+        waiting = {job for job, state in states.items() if state.is_waiting}
+        back = sorted(waiting & cancelled_jobs(self._folder)) if waiting else []
+        slurm_queue.cancel(back)
+        states |= dict.fromkeys(back, State("CANCELLED"))
 
     def _bury(self, living: Sequence[Heartbeat], states: dict[str, State]) -> list[Heartbeat]:
         """Declare owners dead whose job has ended, or waits again at two looks: its process may be just ending.

@@ -211,7 +211,7 @@ def test_an_unknown_model_class_is_refused_with_the_names_that_exist(tmp_path):
 
 
 def test_a_report_with_nothing_to_show_is_refused(tmp_path, capsys):
-    from vitlab.sweep.plan import write_plan
+    from vitlab.sweep.plan_file import write_plan
     from vitlab.sweep.sweep_file import read_sweep
 
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(SWEEP, sort_keys=False))

@@ -10,7 +10,8 @@ import numpy as np
 
 from vitlab.analysis.fairness import Finding, check_fairness
 from vitlab.analysis.selection import select_points
-from vitlab.sweep.plan import Plan, write_plan
+from vitlab.sweep.plan import Plan
+from vitlab.sweep.plan_file import write_plan
 from vitlab.sweep.selection import chosen_learning_rates
 from vitlab.sweep.store import record_path
 
@@ -117,7 +118,7 @@ def with_settings(plan: Plan, model: str, /, **parts: dict) -> Plan:
 def find(plan: Plan, records: Sequence[dict], chosen: dict | None = None) -> list[Finding]:
     """Return what the fairness check finds, choosing learning rates as the analysis does."""
     chosen = chosen_learning_rates(records) if chosen is None else chosen
-    return check_fairness(plan, records, chosen, select_points(records, chosen, plan.models, plan.seeds))
+    return check_fairness(plan, records, chosen, select_points(records, chosen, plan.models, plan.seeds_of))
 
 
 def only_flaw(plan: Plan, records: Sequence[dict], chosen: dict | None = None) -> Finding:

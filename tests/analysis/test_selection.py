@@ -7,7 +7,7 @@ from vitlab.sweep.selection import chosen_learning_rates
 
 
 def _points(plan, records):
-    return select_points(records, chosen_learning_rates(records), plan.models, plan.seeds)
+    return select_points(records, chosen_learning_rates(records), plan.models, plan.seeds_of)
 
 
 def test_a_point_is_the_mean_test_error_of_the_selected_trials():

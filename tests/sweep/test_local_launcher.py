@@ -13,8 +13,9 @@ from PIL import Image
 
 from vitlab.sweep.in_process import ctrl_c_remembered
 from vitlab.sweep.local_launcher import LocalLauncher
+from vitlab.sweep.nested_settings import merge
 from vitlab.sweep.owners import read_heartbeats
-from vitlab.sweep.plan import merge, write_plan
+from vitlab.sweep.plan_file import write_plan
 from vitlab.sweep.session_settings import SessionSettings
 from vitlab.sweep.store import checkpoint_path, read_records
 

@@ -6,7 +6,8 @@ import pytest
 
 from vitlab.sweep import store
 from vitlab.sweep.merge import MergeCounts, merge_sweeps
-from vitlab.sweep.plan import load_plan, merge, write_plan
+from vitlab.sweep.nested_settings import merge
+from vitlab.sweep.plan_file import load_plan, write_plan
 from vitlab.sweep.verify import verify
 
 

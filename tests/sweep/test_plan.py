@@ -1,8 +1,8 @@
-"""A plan is the product of its axes; its trials have stable ids and are command lines."""
+"""A plan is the product of its axes and of what it has grown by; its trials have stable ids and are command lines."""
 
 import dataclasses
+import itertools
 import json
-import multiprocessing
 import subprocess
 import sys
 import tracemalloc
@@ -11,17 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitlab.sweep.plan import check_folder, load_plan, merge, write_plan
+from vitlab.sweep.nested_settings import merge
+from vitlab.sweep.plan import Plan
+from vitlab.sweep.plan_file import write_plan
 
 IDS = ["19e230e2d4a1", "852dccb5780b"]  # of the first two trials, by the first version that had ids
-NUM_RACES = 20
-
-leaves = st.one_of(st.integers(), st.text(max_size=3), st.none())
-settings = st.recursive(
-    st.dictionaries(st.sampled_from("abcd"), leaves, max_size=3),
-    lambda inner: st.dictionaries(st.sampled_from("abcd"), st.one_of(leaves, inner), max_size=3),
-    max_leaves=8,
-)
 
 
 def test_trials_are_the_product_of_the_axes(plan):
@@ -32,25 +26,11 @@ def test_trials_are_the_product_of_the_axes(plan):
 
 def test_ids_differ_between_trials_and_agree_between_processes(plan, tmp_path):
     write_plan(tmp_path, plan)
-    code = f"from vitlab.sweep.plan import load_plan; print([t.id for t in load_plan({str(tmp_path)!r}).trials])"
+    code = f"from vitlab.sweep.plan_file import load_plan; print([t.id for t in load_plan({str(tmp_path)!r}).trials])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     ids = [trial.id for trial in plan.trials]
     assert len(set(ids)) == len(ids)
     assert printed.strip() == str(ids)
-
-
-def test_a_written_plan_comes_back_equal(plan, tmp_path):
-    write_plan(tmp_path, plan)
-    assert load_plan(tmp_path) == plan
-
-
-def test_a_dial_comes_back_and_may_be_added_to_a_sweep_that_ran_without(plan, tmp_path):
-    write_plan(tmp_path, plan)
-    assert "dial" not in json.loads((tmp_path / "sweep.json").read_text())
-    turned = dataclasses.replace(plan, dial={"label": "width", "arms": {"vit": [None, 12], "cnn": [None, 8.5]}})
-    check_folder(tmp_path, turned)
-    write_plan(tmp_path, turned)
-    assert load_plan(tmp_path) == turned
 
 
 def test_both_arms_see_the_same_subset_order_and_budget(plan):
@@ -75,72 +55,6 @@ def test_a_budget_in_epochs_sets_epochs(plan):
     trainer = epochs.trials[0].settings["trainer"]
     assert trainer["max_epochs"] == 7
     assert trainer["max_steps"] == -1
-
-
-def test_a_plan_that_only_adds_is_welcome_in_the_folder(plan, tmp_path):
-    write_plan(tmp_path, plan)
-    check_folder(tmp_path, dataclasses.replace(plan, seeds=[0, 1, 2]))
-
-
-def test_a_folder_of_another_sweep_is_refused_and_left_alone(plan, tmp_path):
-    write_plan(tmp_path, plan)
-    before = (tmp_path / "sweep.json").read_bytes()
-    with pytest.raises(ValueError, match=r"holds the sweep 'digits-tiny' with other settings.*Nothing was changed"):
-        check_folder(tmp_path, dataclasses.replace(plan, seeds=[1]))
-    assert (tmp_path / "sweep.json").read_bytes() == before
-
-
-def test_a_folder_of_something_else_is_refused(plan, tmp_path):
-    (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(ValueError, match="not empty and holds no sweep"):
-        check_folder(tmp_path, plan)
-
-
-def test_a_folder_with_a_half_written_plan_of_a_killed_launcher_is_free(plan, tmp_path):
-    (tmp_path / ".writing-sweep").write_text("{")
-    (tmp_path / ".lock").touch()
-    for part in ("owners", "jobs", "logs"):
-        (tmp_path / part).mkdir()
-    check_folder(tmp_path, plan)
-
-
-def write_in_a_race(barrier, refused, folder, plan):
-    for race in range(NUM_RACES):
-        check_folder(folder / str(race), plan)
-        barrier.wait()
-        try:
-            write_plan(folder / str(race), plan)
-        except ValueError:
-            refused.put((race, plan.seeds))
-        barrier.wait()
-
-
-def test_of_two_sweeps_that_start_in_an_empty_folder_at_once_one_gets_it(plan, tmp_path):
-    context = multiprocessing.get_context("spawn")
-    barrier, refused = context.Barrier(2), context.SimpleQueue()
-    plans = [dataclasses.replace(plan, seeds=[seed]) for seed in (0, 1)]
-    writers = [context.Process(target=write_in_a_race, args=(barrier, refused, tmp_path, one)) for one in plans]
-    for process in writers:
-        process.start()
-    losers = dict(refused.get() for _ in range(NUM_RACES))
-    for process in writers:
-        process.join()
-        assert process.exitcode == 0
-    assert refused.empty()
-    assert [load_plan(tmp_path / str(race)).seeds for race in range(NUM_RACES)] == [
-        [1] if losers[race] == [0] else [0] for race in range(NUM_RACES)
-    ]
-
-
-def test_of_two_launchers_of_one_sweep_the_second_is_welcome_and_may_add(plan, tmp_path):
-    write_plan(tmp_path, plan)
-    write_plan(tmp_path, plan)
-    larger = dataclasses.replace(plan, seeds=[0, 1, 2])
-    write_plan(tmp_path, larger)
-    assert load_plan(tmp_path) == larger
-    with pytest.raises(ValueError, match="holds the sweep 'digits-tiny' with other settings"):
-        write_plan(tmp_path, plan)
-    assert load_plan(tmp_path) == larger
 
 
 def test_ids_are_what_they_have_always_been(plan):
@@ -183,39 +97,100 @@ def test_trials_that_need_processes_of_their_own_are_recognized(plan, trainer, m
     assert dataclasses.replace(plan, settings=settings).trials[0].has_many_processes == many
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"schema": 1, "task": "x"}'])
-def test_a_plan_that_cannot_be_read_is_named(tmp_path, content):
-    (tmp_path / "sweep.json").write_text(content)
-    with pytest.raises(ValueError, match=r"sweep\.json is not a plan"):
-        load_plan(tmp_path)
+PLAN = Plan(
+    task="grows",
+    title="grows",
+    model_settings={"vit": {}, "cnn": {}},
+    train_sizes=[11, 23],
+    seeds=[0, 1],
+    learning_rates={"vit": [0.001, 0.01], "cnn": [0.002, 0.02]},
+    budget={"unit": "steps", "amount": {"11": 3, "23": 3}},
+    settings={},
+)
+growths = st.lists(
+    st.one_of(
+        st.tuples(st.just("with_seeds"), st.tuples(st.sampled_from([11, 23]), st.sets(st.integers(0, 5)))),
+        st.tuples(st.just("with_size"), st.tuples(st.sampled_from([7, 13, 23, 31]), st.just(3))),
+        st.tuples(
+            st.just("with_rates"),
+            st.tuples(
+                st.sampled_from(["vit", "cnn"]),
+                st.sampled_from([11, 23]),
+                st.sets(st.sampled_from([0.001, 0.003, 0.03])),
+                st.sets(st.integers(0, 1)),
+            ),
+        ),
+    ),
+    max_size=6,
+)
 
 
-@pytest.mark.parametrize("edit", [('"steps"', '"stops"'), (" 23\n", " 24\n"), ('"cnn"', '"cmn"')])
-def test_a_plan_whose_axes_do_not_fit_together_is_named(plan, tmp_path, edit):
-    write_plan(tmp_path, plan)
-    text = (tmp_path / "sweep.json").read_text()
-    assert edit[0] in text
-    (tmp_path / "sweep.json").write_text(text.replace(*edit, 1))
-    with pytest.raises(ValueError, match=r"sweep\.json is not a plan"):
-        load_plan(tmp_path)
+def grow(plan, steps):
+    for name, arguments in steps:
+        plan = getattr(plan, name)(*arguments)
+    return plan
 
 
-def test_a_folder_without_a_plan_is_no_sweep(tmp_path):
-    with pytest.raises(ValueError, match="is not a sweep folder"):
-        load_plan(tmp_path)
+def ids(plan):
+    return [trial.id for trial in plan.trials]
 
 
-@given(settings, settings)
-def test_merging_lets_the_second_win_and_is_idempotent(below, above):
-    merged = merge(below, above)
-    assert merge(merged, above) == merged
-    assert set(merged) == set(below) | set(above)
-    assert all(merged[key] == value for key, value in above.items() if not isinstance(value, dict))
+@given(growths)
+def test_growing_only_adds_trials_and_leads_back_to_where_it_began(steps):
+    grown = grow(PLAN, steps)
+    assert set(ids(PLAN)) <= set(ids(grown))
+    assert len(set(ids(grown))) == len(ids(grown))
+    assert grown.without_growth() == PLAN
+    assert grow(grown, steps) == grown
+    assert PLAN.with_growth_of(grown) == grown
 
 
-def test_another_class_starts_with_fresh_arguments():
-    below = {"backbone": {"class_path": "A", "init_args": {"x": 1}}}
-    same = merge(below, {"backbone": {"class_path": "A", "init_args": {"y": 2}}})
-    other = merge(below, {"backbone": {"class_path": "B", "init_args": {"y": 2}}})
-    assert same["backbone"]["init_args"] == {"x": 1, "y": 2}
-    assert other["backbone"]["init_args"] == {"y": 2}
+@given(growths, growths)
+def test_what_several_have_grown_is_united_in_any_order(one, two):
+    first, second = grow(PLAN, one), grow(PLAN, two)
+    united = first.with_growth_of(second)
+    assert united == second.with_growth_of(first)
+    assert {*ids(first), *ids(second)} <= {*ids(united)}
+    assert ids(united) == ids(second.with_growth_of(first))
+
+
+def test_seeds_at_a_size_are_for_all_arms_and_rates_there(plan):
+    grown = plan.with_seeds(23, [7, 1, 5])
+    new = {trial.id: trial for trial in grown.trials}.keys() - set(ids(plan))
+    axes = {(t.model, t.train_size, t.seed, t.learning_rate) for t in grown.trials if t.id in new}
+    assert axes == set(itertools.product(plan.models, [23], [5, 7], [0.001, 0.01]))
+    assert (grown.seeds_of(11), grown.seeds_of(23)) == ([0, 1], [0, 1, 5, 7])
+    assert plan.with_seeds(23, [0, 1]) is plan
+
+
+def test_a_size_stands_in_its_place_with_its_budget(plan):
+    grown = plan.with_size(13, 5)
+    assert grown.train_sizes == [11, 13, 23]
+    assert {trial.budget["amount"] for trial in grown.trials if trial.train_size == 13} == {5}
+    assert len(grown.trials) == len(plan.trials) * 3 // 2
+    assert grown.with_size(13, 5) is grown
+
+
+def test_rates_are_for_one_arm_and_the_seeds_that_they_came_with(plan):
+    grown = plan.with_rates("vit", 23, [0.03, 0.003], [1])
+    new = [t for t in grown.trials if t.id not in set(ids(plan))]
+    assert [(t.model, t.train_size, t.seed, t.learning_rate) for t in new] == [
+        ("vit", 23, 1, 0.003),
+        ("vit", 23, 1, 0.03),
+    ]
+    assert grown.rates_of("vit", 23) == [0.001, 0.003, 0.01, 0.03]
+    assert grown.rates_of("cnn", 23) == grown.rates_of("vit", 11) == [0.001, 0.01]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("with_seeds", (13, [1]), "has no 13 images; it has 11, 23"),
+        ("with_size", (23, 5), "has 23 images already, with a budget of 3 steps, not 5"),
+        ("with_rates", ("rnn", 23, [0.1], [0]), "no model 'rnn'; it has vit, cnn"),
+        ("with_rates", ("vit", 23, [0.1], [7]), "no seed 7 at 23 images"),
+    ],
+)
+def test_what_a_plan_cannot_grow_by_is_refused(plan, name, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        getattr(plan, name)(*arguments)

@@ -16,8 +16,9 @@ import pytest
 from vitlab.sweep import store
 from vitlab.sweep.claims import claimed_trials
 from vitlab.sweep.local_launcher import LocalLauncher
+from vitlab.sweep.nested_settings import merge
 from vitlab.sweep.owners import Owner, OwnerLostError, Watch, declare_dead, read_heartbeats
-from vitlab.sweep.plan import load_plan, merge, write_plan
+from vitlab.sweep.plan_file import load_plan, write_plan
 from vitlab.sweep.session import Session
 from vitlab.sweep.session_settings import SessionSettings
 from vitlab.sweep.task_runner import TaskRunner

@@ -16,7 +16,7 @@ from vitlab.atomic_file import write_json
 from vitlab.sweep import store
 from vitlab.sweep.claims import Claims, claimed_trials
 from vitlab.sweep.owners import Heartbeat, Owner, Watch, declare_dead, owner_path, read_heartbeats
-from vitlab.sweep.plan import check_folder, load_plan, write_plan
+from vitlab.sweep.plan_file import check_folder, load_plan, write_plan
 from vitlab.sweep.record import blank_record
 from vitlab.sweep.session_settings import SessionSettings
 from vitlab.sweep.slurm_job import read_note

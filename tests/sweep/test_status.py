@@ -9,7 +9,7 @@ import pytest
 from vitlab.sweep import owners, store
 from vitlab.sweep.claims import Claims
 from vitlab.sweep.owners import Owner, Watch
-from vitlab.sweep.plan import write_plan
+from vitlab.sweep.plan_file import write_plan
 from vitlab.sweep.status import describe_status
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from vitlab.sweep import store
-from vitlab.sweep.plan import write_plan
+from vitlab.sweep.plan_file import write_plan
 from vitlab.sweep.verify import Finding, verify
 
 BEST_RATE = 0.01

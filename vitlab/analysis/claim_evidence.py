@@ -17,7 +17,7 @@ from vitlab.analysis.arms import Arm, differing, named_arm, read_arm
 from vitlab.analysis.comparisons import AUGMENTATION, is_part_of
 from vitlab.analysis.report import read_sweeps
 from vitlab.analysis.summary import summarize
-from vitlab.sweep.plan import PLAN_FILE
+from vitlab.sweep.plan_file import PLAN_FILE
 
 Couple = tuple[str, str]
 

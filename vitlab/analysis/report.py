@@ -16,7 +16,7 @@ from vitlab.analysis.summary import headlines, summarize
 from vitlab.analysis.tables import curves_table, trials_table
 from vitlab.analysis.task_result import TaskResult, analyze_task
 from vitlab.atomic_file import atomic_file
-from vitlab.sweep.plan import load_plan
+from vitlab.sweep.plan_file import load_plan
 from vitlab.sweep.store import read_records
 
 __all__ = ["headlines", "read_sweeps", "write_report"]

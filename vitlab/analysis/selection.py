@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +71,7 @@ def select_points(
     records: Sequence[Record],
     chosen: Mapping[tuple[str, int], float],
     models: Sequence[str],
-    seeds: Sequence[int],
+    seeds_of: Callable[[int], Sequence[int]],
     seed: int = 0,
 ) -> list[Point]:
     """Return one point per model and size that has a tested trial, in the order of `models` and growing size.
@@ -80,7 +80,7 @@ def select_points(
         records: trial records of one sweep.
         chosen: learning rate by (model, train size).
         models: names in the order to report them.
-        seeds: the planned seeds.
+        seeds_of: gives the planned seeds of a train size: the plan's `seeds_of`.
         seed: seed of the bootstrap.
     """
     points = []
@@ -93,7 +93,7 @@ def select_points(
         intervals = _intervals(table, [seed, zlib.crc32(model.encode())])
         for size, interval in zip(sizes, intervals, strict=True):
             failed = sum(r["status"] == "failed" and r["model"] == model and r["train_size"] == size for r in records)
-            points.append(_point(table[size], interval, failed, len(set(seeds) - set(table[size]))))
+            points.append(_point(table[size], interval, failed, len(set(seeds_of(size)) - set(table[size]))))
     return points
 
 

@@ -118,11 +118,17 @@ def _task(result: TaskResult) -> dict[str, Any]:
         "models": list(plan.models),
         "train_sizes": list(plan.train_sizes),
         "seeds": list(plan.seeds),
-        "learning_rates": {model: list(rates) for model, rates in plan.learning_rates.items()},
+        "seeds_at": {size: list(seeds) for size, seeds in (plan.seeds_at or {}).items()},
+        "sizes_added": list(plan.sizes_added or ()),
+        "learning_rates": {model: _rates(plan, model) for model in plan.models},
         "budget": plan.budget,
         "counts": result.counts,
         "conclusion": conclude(result).words,
     }
+
+
+def _rates(plan: Any, model: str) -> list[float]:
+    return sorted({rate for size in plan.train_sizes for rate in plan.rates_of(model, size)})
 
 
 def _point(point: Point) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def analyze_task(plan: Any, records: Sequence[Record], name: str | None = None, 
     planned = {trial.id for trial in plan.trials}
     records = sorted((record for record in records if record["id"] in planned), key=lambda record: record["id"])
     chosen = chosen_learning_rates(records)
-    points = select_points(records, chosen, plan.models, plan.seeds, seed)
+    points = select_points(records, chosen, plan.models, plan.seeds_of, seed)
     present = list(dict.fromkeys(point.model for point in points))
     fits = {}
     for model in present:

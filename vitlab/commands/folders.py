@@ -39,7 +39,7 @@ def add_cancel(commands: Commands) -> None:
 
 def _cancel(options: argparse.Namespace) -> int:
     from vitlab.sweep.owners import Watch, ask_to_stop
-    from vitlab.sweep.plan import load_plan
+    from vitlab.sweep.plan_file import load_plan
     from vitlab.sweep.slurm_cancel import cancel_jobs
 
     load_plan(options.folder)

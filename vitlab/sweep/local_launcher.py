@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vitlab.sweep.plan import Plan
+from vitlab.sweep.plan_file import check_folder
 from vitlab.sweep.schedule import Counts, Task
 from vitlab.sweep.session import Session
 from vitlab.sweep.session_settings import SessionSettings
@@ -62,6 +63,7 @@ class LocalLauncher:
             SweepStoppedError: It was asked to stop.
             KeyboardInterrupt: The user stopped it.
         """
+        plan = check_folder(folder, plan)
         _check_nodes(plan)
         settings = replace(self.settings, in_process=self.settings.num_workers == 1)
         if self.shard is not None:

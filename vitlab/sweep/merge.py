@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from vitlab.atomic_file import TEMPORARY_PREFIX, atomic_file
-from vitlab.sweep.plan import Plan, Trial, load_plan, write_plan
+from vitlab.sweep.plan import Plan, Trial
+from vitlab.sweep.plan_file import load_plan, write_plan
 from vitlab.sweep.store import (
     Record,
     checkpoint_path,
@@ -119,6 +120,7 @@ def _question(plan: Plan, other: Plan) -> dict[str, Any]:
         "task": plan.task,
         "budget": {"unit": plan.budget["unit"], "amount": {size: amounts[size] for size in amounts if size in theirs}},
         "settings": plan.settings,
+        "learning_rates": "auto" if plan.searches_rates else "a list",
         "models": {model: plan.model_settings[model] for model in plan.models if model in other.models},
     }
     if plan.dial is not None and other.dial is not None:
@@ -136,21 +138,23 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _unite(one: Plan, other: Plan) -> Plan:
-    models = {**one.model_settings, **other.model_settings}
-    rates = {model: {*one.learning_rates.get(model, ()), *other.learning_rates.get(model, ())} for model in models}
-    dials = [plan.dial for plan in (one, other) if plan.dial is not None]
+    first, second = one.without_growth(), other.without_growth()
+    models = {**first.model_settings, **second.model_settings}
+    rates = {model: {*first.learning_rates.get(model, ()), *second.learning_rates.get(model, ())} for model in models}
+    dials = [plan.dial for plan in (first, second) if plan.dial is not None]
     arms = {model: place for dial in dials for model, place in dial["arms"].items()}
-    return Plan(
-        task=one.task,
-        title=one.title,
+    united = Plan(
+        task=first.task,
+        title=first.title,
         model_settings=models,
-        train_sizes=sorted({*one.train_sizes, *other.train_sizes}),
-        seeds=list(dict.fromkeys([*one.seeds, *other.seeds])),
+        train_sizes=sorted({*first.train_sizes, *second.train_sizes}),
+        seeds=list(dict.fromkeys([*first.seeds, *second.seeds])),
         learning_rates={model: sorted(rates[model]) for model in models},
-        budget={**one.budget, "amount": {**one.budget["amount"], **other.budget["amount"]}},
-        settings=one.settings,
+        budget={**first.budget, "amount": {**first.budget["amount"], **second.budget["amount"]}},
+        settings=first.settings,
         dial={**dials[0], "arms": arms} if dials else None,
     )
+    return united.with_growth_of(one).with_growth_of(other)
 
 
 def _copy_trials(plan: Plan, folders: Sequence[Path], building: Path) -> MergeCounts:

@@ -7,18 +7,13 @@ of those settings, so the same trial has the same record wherever and whenever i
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from vitlab.atomic_file import TEMPORARY_PREFIX, atomic_file
+from vitlab.sweep.nested_settings import flatten, merge
 
-SCHEMA = 1
-PLAN_FILE = "sweep.json"
-# What is in the folder before the plan is: logs, other launchers that have just started, and what older versions left.
-_BEFORE_THE_PLAN = {"logs", "owners", "jobs", ".lock"}
 BUDGET_UNITS = ("steps", "epochs")
 # What a sweep sets for each trial, so that a config must not.
 AXES = (
@@ -64,7 +59,7 @@ class Trial:
     @property
     def arguments(self) -> list[str]:
         """What to paste after `vitlab fit` (each word quoted for the shell) to repeat the trial."""
-        return [f"--{name}={value}" for name, value in _flatten(self.settings)]
+        return [f"--{name}={value}" for name, value in flatten(self.settings)]
 
 
 @dataclass(frozen=True)
@@ -82,6 +77,11 @@ class Plan:
         settings: What all arms share, as `vitlab fit` would read it from YAML.
         dial: None, or what the arms differ in when that is a number: `label` names it with its unit, `arms` gives each
             arm's family (None where there is one) and its place on the dial.
+        seeds_at: None, or further seeds by train size (as text), on top of `seeds`, the same for all arms.
+        sizes_added: None, or which of the train sizes came later than the sweep file.
+        rates_at: None, or by model and train size (as text) the learning rates that came later, ascending, each with
+            the seeds that it is for: `[[0.002, [0, 1]], ...]`. They come on top of the grid, or are all there is
+            where the grid is empty because rates are searched for.
     """
 
     task: str
@@ -93,6 +93,9 @@ class Plan:
     budget: dict[str, Any]
     settings: dict[str, Any]
     dial: dict[str, Any] | None = None
+    seeds_at: dict[str, list[int]] | None = None
+    sizes_added: list[int] | None = None
+    rates_at: dict[str, dict[str, list[list[Any]]]] | None = None
 
     @property
     def models(self) -> list[str]:
@@ -104,9 +107,105 @@ class Plan:
         """All trials, small data sizes first so that a first picture is there early."""
         return list(self._trials())
 
+    @property
+    def searches_rates(self) -> bool:
+        """Whether learning rates are searched for as the sweep goes (`learning_rates: auto`); else they are a grid."""
+        return not any(self.learning_rates.values())
+
+    def seeds_of(self, train_size: int) -> list[int]:
+        """Return the seeds at a train size: those of the sweep and those that came later."""
+        return [*self.seeds, *(self.seeds_at or {}).get(str(train_size), ())]
+
+    def added_rates(self, model: str, train_size: int) -> dict[float, list[int]]:
+        """Return the learning rates of an arm that came later, ascending, each with its seeds."""
+        return dict((self.rates_at or {}).get(model, {}).get(str(train_size), ()))
+
+    def rates_of(self, model: str, train_size: int) -> list[float]:
+        """Return all learning rates of an arm, at however many seeds, ascending."""
+        return sorted({*self.learning_rates[model], *self.added_rates(model, train_size)})
+
     def settings_of(self, model: str) -> dict[str, Any]:
         """Return what all trials of an arm have in common."""
         return merge(merge(_ONE_DEVICE, self.settings), self.model_settings[model])
+
+    def with_seeds(self, train_size: int, seeds: Iterable[int]) -> "Plan":
+        """Return the plan with further seeds at a train size; all arms get them at all rates of their grids.
+
+        Raises:
+            ValueError: The plan has no such size.
+        """
+        self._check_size(train_size)
+        new = sorted({*seeds} - {*self.seeds_of(train_size)})
+        if not new:
+            return self
+        more = sorted([*(self.seeds_at or {}).get(str(train_size), ()), *new])
+        return replace(self, seeds_at=_in_order({**(self.seeds_at or {}), str(train_size): more}))
+
+    def with_size(self, train_size: int, amount: int) -> "Plan":
+        """Return the plan with a further train size and its budget, in the budget's unit; all arms get it.
+
+        Raises:
+            ValueError: The plan has the size, with another budget.
+        """
+        amounts = self.budget["amount"]
+        if amounts.get(str(train_size), amount) != amount:
+            known = f"{amounts[str(train_size)]} {self.budget['unit']}"
+            raise ValueError(f"the sweep has {train_size} images already, with a budget of {known}, not {amount}")
+        if train_size in self.train_sizes:
+            return self
+        return replace(
+            self,
+            train_sizes=sorted([*self.train_sizes, train_size]),
+            budget={**self.budget, "amount": {**amounts, str(train_size): amount}},
+            sizes_added=sorted([*(self.sizes_added or ()), train_size]),
+        )
+
+    def with_rates(self, model: str, train_size: int, rates: Iterable[float], seeds: Iterable[int]) -> "Plan":
+        """Return the plan with learning rates for one arm at one train size, for some of the seeds there.
+
+        Raises:
+            ValueError: The plan has no such model, size or seed there.
+        """
+        self._check_size(train_size)
+        if model not in self.model_settings:
+            raise ValueError(f"the sweep has no model {model!r}; it has {', '.join(self.models)}")
+        seeds = set(seeds)
+        if unknown := seeds - {*self.seeds_of(train_size)}:
+            raise ValueError(f"the sweep has no seed {min(unknown)} at {train_size} images; add it first")
+        added = self.added_rates(model, train_size)
+        for rate in rates:
+            added[rate] = sorted(seeds.union(added.get(rate, ())))
+        rows = [[rate, added[rate]] for rate in sorted(added) if added[rate]]
+        of_model = (self.rates_at or {}).get(model, {})
+        if rows == of_model.get(str(train_size), []):
+            return self
+        rates_at = {**(self.rates_at or {}), model: _in_order({**of_model, str(train_size): rows})}
+        return replace(self, rates_at={name: rates_at[name] for name in self.models if name in rates_at})
+
+    def with_growth_of(self, other: "Plan") -> "Plan":
+        """Return the plan with what another plan of the same sweep has grown by; the rest stays as it is here."""
+        plan = self
+        for size in other.sizes_added or ():
+            if size not in plan.train_sizes:
+                plan = plan.with_size(size, other.budget["amount"][str(size)])
+        for size in plan.train_sizes:
+            plan = plan.with_seeds(size, (other.seeds_at or {}).get(str(size), ()))
+            known = {*plan.seeds_of(size)}
+            for model in plan.models:
+                for rate, seeds in other.added_rates(model, size).items():
+                    plan = plan.with_rates(model, size, [rate], known.intersection(seeds))
+        return plan
+
+    def without_growth(self) -> "Plan":
+        """Return the plan as its sweep file has it."""
+        sizes = [size for size in self.train_sizes if size not in (self.sizes_added or ())]
+        budget = {**self.budget, "amount": {str(size): self.budget["amount"][str(size)] for size in sizes}}
+        return replace(self, train_sizes=sizes, budget=budget, seeds_at=None, sizes_added=None, rates_at=None)
+
+    def _check_size(self, train_size: int) -> None:
+        if train_size not in self.train_sizes:
+            sizes = ", ".join(map(str, self.train_sizes))
+            raise ValueError(f"the sweep has no {train_size} images; it has {sizes}: add the size first")
 
     def _trials(self) -> Iterator[Trial]:
         """Yield the trials; what those of a model and size have in common they share, so that many take little room."""
@@ -119,66 +218,18 @@ class Plan:
                 "trainer": _training_length(**budget),
             }
             shared = merge(self.settings_of(model), axes)
-            for seed in self.seeds:
+            grid, added = self.learning_rates[model], self.added_rates(model, train_size)
+            for seed in self.seeds_of(train_size):
                 settings = {**shared, "seed_everything": seed, "data": {**shared["data"], "seed": seed}}
-                for rate in self.learning_rates[model]:
+                extra = [rate for rate, seeds in added.items() if seed in seeds and rate not in grid]
+                for rate in sorted([*grid, *extra]) if extra else grid:
                     own = {**settings, "model": {**shared["model"], "learning_rate": rate}}
                     yield Trial(self.task, model, train_size, seed, rate, budget, own)
 
 
-def check_folder(folder: Path, plan: Plan) -> None:
-    """Refuse a folder that belongs to another sweep or to something else; nothing in it is changed.
-
-    A plan that only adds to the one in the folder (more seeds, sizes, learning rates or models) is welcome.
-
-    Raises:
-        ValueError: The folder is not for this plan; the message says what differs.
-    """
-    folder = Path(folder)
-    if not (folder / PLAN_FILE).exists():
-        entries = folder.iterdir() if folder.is_dir() else []
-        held = {entry.name for entry in entries if not entry.name.startswith(TEMPORARY_PREFIX)}
-        if held - _BEFORE_THE_PLAN:
-            raise ValueError(f"{folder} is not empty and holds no sweep; choose a new folder for --out")
-        return
-    before = load_plan(folder)
-    if before == plan:
-        return
-    now = {trial.id for trial in plan.trials}
-    dropped = [trial for trial in before.trials if trial.id not in now]
-    if dropped:
-        first = dropped[0]
-        raise ValueError(
-            f"{folder} holds the sweep {before.task!r} with other settings: {len(dropped)} of its "
-            f"{len(before.trials)} trials are not in this config, for example model {first.model}, "
-            f"{first.train_size} images, seed {first.seed}, learning rate {first.learning_rate:g}. Nothing was "
-            "changed. Choose another --out, or a config that only adds models, sizes, seeds or learning rates"
-        )
-
-
-def write_plan(folder: Path, plan: Plan) -> None:
-    """Write the plan into its sweep folder, which `check_folder` has admitted.
-
-    Of two launchers that find an empty folder at the same time, one writes its plan and the other checks against it.
-
-    Raises:
-        ValueError: Another sweep has taken the folder meanwhile.
-    """
-    content = {"schema": SCHEMA, **{name: getattr(plan, name) for name in Plan.__dataclass_fields__}}
-    if plan.dial is None:  # such a plan looks as it did before there were dials
-        del content["dial"]
-    try:
-        _write(folder, content, replace=False)
-    except FileExistsError:
-        check_folder(folder, plan)
-        if load_plan(folder) != plan:
-            _write(folder, content, replace=True)
-
-
-def _write(folder: Path, content: dict[str, Any], replace: bool) -> None:
-    with atomic_file(Path(folder) / PLAN_FILE, replace=replace) as file:
-        json.dump(content, file, indent=1, allow_nan=False)
-        file.write("\n")
+def _in_order(by_size: dict[str, Any]) -> dict[str, Any]:
+    """Sort by train size, so that plans that have grown in another order are equal and read the same."""
+    return {size: by_size[size] for size in sorted(by_size, key=int)}
 
 
 def _training_length(unit: str, amount: int) -> dict[str, Any]:
@@ -188,49 +239,3 @@ def _training_length(unit: str, amount: int) -> dict[str, Any]:
     else:
         length = {"max_steps": -1, "max_epochs": amount, "val_check_interval": None, "check_val_every_n_epoch": amount}
     return {**length, "num_sanity_val_steps": 0}
-
-
-def load_plan(folder: Path) -> Plan:
-    """Return the plan of a sweep folder.
-
-    Raises:
-        ValueError: The folder holds no sweep, or its plan cannot be read.
-    """
-    path = Path(folder) / PLAN_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        dial = {"dial": content["dial"]} if "dial" in content else {}
-        plan = Plan(**{name: content[name] for name in Plan.__dataclass_fields__ if name != "dial"}, **dial)
-        _check_axes(plan)
-        return plan
-    except FileNotFoundError:
-        raise ValueError(f"{folder} is not a sweep folder: it has no {PLAN_FILE}; see `vitlab sweep --help`") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a plan of this version of vitlab ({error!r})") from error
-
-
-def _check_axes(plan: Plan) -> None:
-    """Raise KeyError where an axis lacks what another one names: somebody has edited the plan."""
-    absent = {*plan.models} - {*plan.learning_rates} | {*map(str, plan.train_sizes)} - {*plan.budget["amount"]}
-    if absent or plan.budget["unit"] not in BUDGET_UNITS:
-        raise KeyError(*absent or [plan.budget["unit"]])
-
-
-def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two settings deeply, the second winning; another `class_path` starts with fresh `init_args`."""
-    if "class_path" in above and above["class_path"] != below.get("class_path"):
-        return dict(above)
-    merged = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = merge(merged[key], value) if both else value
-    return merged
-
-
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in settings.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and "class_path" not in value:
-            yield from _flatten(value, f"{name}.")
-        else:
-            yield name, value if isinstance(value, str) else json.dumps(value)

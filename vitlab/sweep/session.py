@@ -16,7 +16,8 @@ from vitlab.sweep import store
 from vitlab.sweep.claims import Claim, Claims, remove_claims
 from vitlab.sweep.in_process import InlineExecutor, InProcessWorker
 from vitlab.sweep.owners import Kind, Owner, Watch, bury_the_dead, owner_path
-from vitlab.sweep.plan import Plan, check_folder, write_plan
+from vitlab.sweep.plan import Plan
+from vitlab.sweep.plan_file import check_folder, write_plan
 from vitlab.sweep.progress import Progress
 from vitlab.sweep.schedule import Counts, Schedule, Task
 from vitlab.sweep.session_settings import SessionSettings
@@ -73,7 +74,7 @@ class Session:
         """
         check_folder(self.folder, self.plan)
         with self._owner as owner:
-            check_folder(self.folder, self.plan)  # again: another launcher may have been here in between
+            self.plan = check_folder(self.folder, self.plan)  # again: another launcher may have been here in between
             self._claims = Claims(owner, watch := Watch(self.folder))
             if _is_alone(owner, watch):
                 store.remove_unfinished(self.folder, owner_path(self.folder, owner.id).stat().st_mtime)
@@ -117,7 +118,7 @@ class Session:
         return trial_id in self._retry and self._retry[trial_id] == self._written_at(trial_id)
 
     def _begin(self, schedule: Schedule) -> None:
-        write_plan(self.folder, self.plan)
+        self.plan = write_plan(self.folder, self.plan)
         store.remove_weights(self.folder, schedule.unneeded())
 
     def _tidy(self, schedule: Schedule, watch: Watch) -> None:

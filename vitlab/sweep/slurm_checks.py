@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from vitlab.sweep.in_process import InlineExecutor
+from vitlab.sweep.nested_settings import merge
 from vitlab.sweep.owners import Owner
-from vitlab.sweep.plan import Plan, Trial, merge
+from vitlab.sweep.plan import Plan, Trial
 from vitlab.sweep.session_settings import SessionSettings
 from vitlab.sweep.slurm_submission import JobResources
 from vitlab.sweep.srun import shape_of

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vitlab.atomic_file import write_json
-from vitlab.sweep.plan import PLAN_FILE, load_plan
+from vitlab.sweep.plan_file import PLAN_FILE, load_plan
 from vitlab.sweep.schedule import Task
 from vitlab.sweep.session import Session
 from vitlab.sweep.session_settings import SessionSettings

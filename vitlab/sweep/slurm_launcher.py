@@ -15,7 +15,8 @@ from vitlab.sweep import slurm_queue, store
 from vitlab.sweep.claims import SUBMITTING, Claims, claimed_trials, remove_claims
 from vitlab.sweep.local_launcher import SweepStoppedError
 from vitlab.sweep.owners import Heartbeat, Owner, Watch, bury_the_dead, owner_path, stop_path
-from vitlab.sweep.plan import Plan, check_folder, write_plan
+from vitlab.sweep.plan import Plan
+from vitlab.sweep.plan_file import check_folder, write_plan
 from vitlab.sweep.progress import Progress
 from vitlab.sweep.schedule import Counts, Schedule
 from vitlab.sweep.session_settings import SessionSettings
@@ -84,7 +85,9 @@ class SlurmLauncher:
         check_folder(folder, plan)
         with Owner(folder, "local", self.settings.patience_seconds, {"launcher": "slurm"}) as owner:
             check_folder(folder, plan)  # again: another launcher may have been here in between
-            write_plan(folder, plan)  # before any claim: a folder with claims and no plan would not be taken for ours
+            plan = write_plan(
+                folder, plan
+            )  # before any claim: a folder with claims and no plan would not be taken for ours
             return _Campaign(self, plan, owner).run()
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from vitlab.atomic_file import write_json
 from vitlab.sweep.claims import claimed_trials
 from vitlab.sweep.owners import read_heartbeats
-from vitlab.sweep.plan import load_plan
+from vitlab.sweep.plan_file import load_plan
 
 JOBS_FOLDER = "jobs"
 _ENDED = {

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from vitlab.sweep.claims import claimed_trials
 from vitlab.sweep.owners import Heartbeat, Watch, owner_path
-from vitlab.sweep.plan import Plan, load_plan
+from vitlab.sweep.plan import Plan
+from vitlab.sweep.plan_file import load_plan
 from vitlab.sweep.schedule import Schedule
 from vitlab.sweep.selection import Arm
 from vitlab.sweep.store import read_outlines

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from vitlab.sweep.plan import AXES, BUDGET_UNITS, Plan, merge
+from vitlab.sweep.nested_settings import merge
+from vitlab.sweep.plan import AXES, BUDGET_UNITS, Plan
 
 _KEYS = ("task", "title", "configs", "models", "train_sizes", "seeds", "learning_rates", "budget", "settings", "dial")
 _OPTIONAL = ("title", "configs", "settings", "dial")

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from vitlab.atomic_file import TEMPORARY_PREFIX
 from vitlab.sweep.claims import SUBMITTING
-from vitlab.sweep.plan import Plan, Trial, load_plan
+from vitlab.sweep.plan import Plan, Trial
+from vitlab.sweep.plan_file import load_plan
 from vitlab.sweep.record import complaints, settings_in
 from vitlab.sweep.selection import Arm, chosen_learning_rates, is_selected
 from vitlab.sweep.store import PARTS, Record, file_names, outline, read_record, record_ids, record_path

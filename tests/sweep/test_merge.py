@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from vitlab.sweep import store
+from vitlab.sweep.kept_predictions import predictions_path
 from vitlab.sweep.merge import MergeCounts, merge_sweeps
 from vitlab.sweep.nested_settings import merge
 from vitlab.sweep.plan_file import load_plan, write_plan
@@ -23,6 +24,9 @@ def write_folder(tmp_path, make_record):
             weights = store.checkpoint_path(folder, trial.id)
             weights.parent.mkdir(exist_ok=True)
             weights.write_bytes(f"weights of {trial.id}".encode())
+            predictions = predictions_path(folder, trial.id)
+            predictions.parent.mkdir(exist_ok=True)
+            predictions.write_bytes(f"predictions of {trial.id}".encode())
         return folder
 
     return write
@@ -61,6 +65,14 @@ def test_each_axis_may_differ(plan, write_folder, tmp_path, axis):
     folders = [write_folder(str(number), part(number), part(number).trials) for number in (0, 1)]
     assert merge_sweeps(folders, tmp_path / "out").done == 16
     assert load_plan(tmp_path / "out") == plan
+
+
+def test_predictions_come_with_the_test_that_they_are_of(plan, write_folder, tmp_path):
+    tested, untested = plan.trials[:2]
+    folders = [write_folder("one", plan, [untested]), write_folder("two", plan, [tested], test={"accuracy": 0.25})]
+    merge_sweeps(folders, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out" / "predictions").iterdir()] == [f"{tested.id}.npz"]
+    assert predictions_path(tmp_path / "out", tested.id).read_text() == f"predictions of {tested.id}"
 
 
 def test_what_nobody_ran_is_missing(plan, write_folder, tmp_path):

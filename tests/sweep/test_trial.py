@@ -5,10 +5,12 @@ import json
 import resource
 import signal
 
+import numpy as np
 import pytest
 import torch
 
-from vitlab.sweep import store, trial
+from vitlab.data import Digits
+from vitlab.sweep import kept_predictions, store, trial
 from vitlab.training import resume
 
 
@@ -51,6 +53,17 @@ def test_testing_adds_metrics_to_the_record_and_nothing_else_changes(first, tmp_
     assert set(after["test"]) == set(after["val"])
     assert after["arguments"] == [*before["arguments"], "--test_after_fit=true"]
     assert {**after, "test": None, "arguments": None} == {**before, "test": None, "arguments": None}
+
+
+def test_a_test_keeps_what_was_predicted_for_each_image(first, tmp_path):
+    trial.fit_trial(tmp_path, first, num_threads=1)
+    assert kept_predictions.read_predictions(tmp_path, first.id) is None
+    record = trial.test_trial(tmp_path, first)
+    kept, images = kept_predictions.read_predictions(tmp_path, first.id), Digits().test()
+    assert kept.fits(record)
+    np.testing.assert_array_equal(kept.labels, images.labels)
+    assert kept.test_set == kept_predictions.hash_test_set(Digits().fingerprint, images.labels)
+    assert kept_predictions.predictions_path(tmp_path, first.id).stat().st_size < 2 * len(images) + 1000
 
 
 def test_the_same_trial_gives_the_same_numbers_also_when_its_weights_are_gone(first, tmp_path):

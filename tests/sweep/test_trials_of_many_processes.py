@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from vitlab.data import Digits
 from vitlab.sweep import store
 from vitlab.sweep.claims import claimed_trials
+from vitlab.sweep.kept_predictions import read_predictions
 
 STEPS = 250
 
@@ -88,3 +90,7 @@ def test_a_killed_rank_ends_the_other_and_ctrl_c_has_both_saved(write_sweep, tmp
     records = store.read_records(folder)
     assert [(record["status"], record["steps"]) for record in records] == [("done", STEPS)] * 2
     assert all(record["test"] is not None for record in records)
+    for record in records:  # what two processes predicted, in the order of the images
+        kept = read_predictions(folder, record["id"])
+        assert kept.fits(record)
+        assert kept.labels.tolist() == Digits().test().labels.tolist()

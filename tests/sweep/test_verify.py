@@ -4,9 +4,11 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 
 from vitlab.sweep import store
+from vitlab.sweep.kept_predictions import KeptPredictions, predictions_path, write_predictions
 from vitlab.sweep.plan_file import write_plan
 from vitlab.sweep.verify import Finding, verify
 
@@ -191,6 +193,31 @@ def test_a_tested_trial_that_is_not_selected_is_named(plan, whole, change):
     trial = next(trial for trial in plan.trials if trial.learning_rate != BEST_RATE)
     change(trial, test={"accuracy": 0.5})
     assert found(whole) == [("warning", record_of(trial))]
+
+
+def test_predictions_of_the_recorded_test_are_in_order_and_others_are_named(plan, whole):
+    trials = [trial for trial in plan.trials if trial.learning_rate == BEST_RATE]
+    half = KeptPredictions("0123", np.arange(100) % 2 == 0)  # as the accuracy of 0.5 in the records says
+    for trial in trials:
+        write_predictions(whole, trial.id, half)
+    assert verify(whole) == []
+    fewer, broken = trials[:2]
+    write_predictions(whole, fewer.id, KeptPredictions("0123", np.arange(100) % 3 == 0))
+    predictions_path(whole, broken.id).write_bytes(b"")
+    for name in ("abc.npz", "notes.txt"):
+        (whole / "predictions" / name).touch()
+    (whole / "predictions" / ".writing-x").touch()
+    words = {finding.file: (finding.level, finding.words) for finding in verify(whole)}
+    assert words.pop(f"predictions/{fewer.id}.npz") == (
+        "error",
+        "34 of 100 predictions are right, and its record has another accuracy (0.5); delete it",
+    )
+    assert words.pop(f"predictions/{broken.id}.npz")[1].endswith("the report says then that they are missing")
+    assert {file: level for file, (level, _) in words.items()} == {
+        "predictions/abc.npz": "warning",
+        "predictions/notes.txt": "warning",
+        "predictions/.writing-x": "note",
+    }
 
 
 def test_an_arm_that_is_not_trained_yet_has_no_choice_to_judge(plan, whole):

@@ -60,8 +60,9 @@ def add_merge(commands: Commands) -> None:
     parser = commands.add_parser(
         "merge",
         help="make one sweep folder of several",
-        description="Copy the records, weights and subsets of several folders of one sweep (shards without a shared "
-        "disk, more seeds from another cluster) into a new one. Folders that do not belong together are refused.",
+        description="Copy the records, weights, predictions and subsets of several folders of one sweep (shards "
+        "without a shared disk, more seeds from another cluster) into a new one. Folders that do not belong together "
+        "are refused.",
     )
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="two or more sweep folders")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new folder")
@@ -83,8 +84,8 @@ def add_verify(commands: Commands) -> None:
     parser = commands.add_parser(
         "verify",
         help="look for records that are broken, changed, doubled or astray",
-        description="Check every file of a sweep folder: checksums, ids, settings, subsets, weights, leftovers. It "
-        "changes nothing. Exit code 1 where something is wrong.",
+        description="Check every file of a sweep folder: checksums, ids, settings, subsets, weights, predictions, "
+        "leftovers. It changes nothing. Exit code 1 where something is wrong.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the sweep's folder")
     parser.set_defaults(function=_verify)

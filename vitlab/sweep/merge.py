@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vitlab.atomic_file import TEMPORARY_PREFIX, atomic_file
+from vitlab.sweep.kept_predictions import predictions_path
 from vitlab.sweep.plan import Plan, Trial
 from vitlab.sweep.plan_file import load_plan, write_plan
 from vitlab.sweep.store import (
@@ -51,7 +52,7 @@ class MergeCounts:
 
 
 def merge_sweeps(folders: Sequence[Path], out: Path) -> MergeCounts:
-    """Copy the records, weights and subsets of sweep folders into a new one.
+    """Copy the records, weights, predictions and subsets of sweep folders into a new one.
 
     Args:
         folders: Two or more sweep folders; nothing in them is changed.
@@ -168,7 +169,9 @@ def _copy_trials(plan: Plan, folders: Sequence[Path], building: Path) -> MergeCo
             write_record(building, found[0][1])
             statuses[found[0][1]["status"]] += 1
             twice += len(found) > 1 and found[1][1]["status"] == "done"
-            _copy_weights(trial, [folder for folder, _ in found], building)
+            _copy_first([checkpoint_path(folder, trial.id) for folder, _ in found], building)
+            # Of a trial that was tested twice, both predictions are of the one result: others were refused above.
+            _copy_first([predictions_path(folder, trial.id) for folder, record in found if record["test"]], building)
     planned = {trial.id for trial in plan.trials}
     left_out = sum(len(ids - planned) for ids in recorded.values())
     missing = len(plan.trials) - statuses.total()
@@ -195,9 +198,10 @@ def _best_first(trial: Trial, found: list[_Found]) -> list[_Found]:
     return sorted(found, key=lambda one: (one[1]["status"] != "done", one[1].get("test") is None))
 
 
-def _copy_weights(trial: Trial, folders: Sequence[Path], building: Path) -> None:
-    for folder in folders:
-        if _copy(checkpoint_path(folder, trial.id), checkpoint_path(building, trial.id)):
+def _copy_first(sources: Sequence[Path], building: Path) -> None:
+    """Copy the first of these files that is there to its place in the new folder."""
+    for source in sources:
+        if _copy(source, building / source.parent.name / source.name):
             return
 
 

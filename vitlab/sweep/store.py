@@ -17,7 +17,16 @@ from typing import Any
 from vitlab.atomic_file import TEMPORARY_PREFIX, atomic_file, is_abandoned, read_whole
 
 SCHEMA = 2  # 1 had no checksum; such records are still read
-PARTS = ("trials", "checkpoints", "subsets", "resume", "owners", "jobs", "logs")  # folders of a sweep folder
+PARTS = (
+    "trials",
+    "checkpoints",
+    "subsets",
+    "predictions",
+    "resume",
+    "owners",
+    "jobs",
+    "logs",
+)  # folders of a sweep folder
 _STATUSES = ("done", "failed")
 _CHECKSUM = b',\n"checksum": '
 OUTLINE = (

@@ -23,11 +23,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitlab.atomic_file import atomic_file
 from vitlab.data import write_manifest
+from vitlab.sweep.kept_predictions import MAX_IMAGES, KeptPredictions, hash_test_set, write_predictions
 from vitlab.sweep.owners import is_declared_dead
 from vitlab.sweep.plan import Trial
 from vitlab.sweep.record import blank_record
 from vitlab.sweep.store import Record, checkpoint_path, create_record, read_record, resume_path, write_record
 from vitlab.training import run
+from vitlab.training.predictions import PredictionKeeper, TestedImages
 from vitlab.training.resume import Checkpointer, Interrupted, stop_requested
 from vitlab.training.sharding import full_state_dict
 
@@ -115,20 +117,34 @@ def fit_trial(
 
 
 def test_trial(folder: Path, trial: Trial) -> Record:
-    """Read the test data for a trial that has been selected on validation data, and add the metrics to its record."""
+    """Read the test data for a trial that has been selected on validation data, and add the metrics to its record.
+
+    What was predicted for each image is kept beside the record, unless the test set has more than `MAX_IMAGES`.
+    """
     record = read_record(folder, trial.id)
     if record is None or record["status"] != "done":
         raise ValueError(f"trial {trial.id} has not finished; there is nothing to test")
     weights, arguments = checkpoint_path(folder, trial.id), blank_record(trial, record["num_threads"])["arguments"]
     if not weights.exists():  # it was not selected before, and is now that seeds were added to the sweep
         _train_again(folder, trial, arguments)
-    metrics = run.test(arguments, weights)
+    keeper = PredictionKeeper(MAX_IMAGES)
+    metrics = run.test(arguments, weights, [keeper])
     _check_finite(metrics)
     record |= {"test": _of_stage(metrics, "test"), "test_error": None}
     record["arguments"] = [*arguments, "--test_after_fit=true"]
     if _is_first_process():
+        _keep_predictions(
+            folder, trial, keeper.tested
+        )  # first: once the record has its test, nobody comes back for them
         write_record(folder, record)
     return record
+
+
+def _keep_predictions(folder: Path, trial: Trial, tested: TestedImages | None) -> None:
+    if tested is not None:
+        test_set = hash_test_set(tested.fingerprint, tested.targets)
+        labels = None if tested.predicted is None else tested.targets
+        write_predictions(folder, trial.id, KeptPredictions(test_set, tested.right, labels, tested.predicted))
 
 
 def _train_again(folder: Path, trial: Trial, arguments: list[str]) -> None:

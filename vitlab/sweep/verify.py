@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from vitlab.atomic_file import TEMPORARY_PREFIX
 from vitlab.sweep.claims import SUBMITTING
+from vitlab.sweep.kept_predictions import FOLDER, read_predictions
 from vitlab.sweep.plan import Plan, Trial
 from vitlab.sweep.plan_file import load_plan
 from vitlab.sweep.record import complaints, settings_in
@@ -81,6 +82,7 @@ def verify(folder: Path) -> list[Finding]:
     findings += _about_choices(folder, {trial_id: records[trial_id] for trial_id in decided}, selected)
     untested = {trial_id for trial_id in selected if records[trial_id]["test"] is None}
     findings += _about_other_files(folder, set(trials), recorded, recorded - untested)
+    findings += _about_predictions(folder, set(trials), records)
     findings += _about_subsets(folder)
     return sorted(findings, key=lambda finding: (_LEVELS.index(finding.level), finding.file))
 
@@ -175,6 +177,27 @@ def _about_other_files(folder: Path, planned: set[str], recorded: set[str], fini
             if name.startswith(TEMPORARY_PREFIX):
                 words = "is half-written, by a writer that was killed or one at work; the next sweep removes the former"
                 yield Finding("note", f"{part}/{name}".removeprefix("/"), words)
+
+
+def _about_predictions(folder: Path, planned: set[str], records: Mapping[str, Record]) -> Iterator[Finding]:
+    """Predictions that cannot be read, or are not those of the test in the trial's record."""
+    for name in sorted(file_names(folder, FOLDER)):
+        file, trial_id = f"{FOLDER}/{name}", name.removesuffix(".npz")
+        if name.startswith(TEMPORARY_PREFIX):
+            continue
+        if not name.endswith(".npz") or trial_id not in planned:
+            yield Finding("warning", file, "holds predictions of no trial in the plan")
+            continue
+        try:
+            kept = read_predictions(folder, trial_id)
+        except ValueError as error:
+            words = f"{str(error).partition(' ')[2]}; the report says then that they are missing"
+            yield Finding("warning", file, words)
+            continue
+        record = records.get(trial_id)
+        if kept is not None and record is not None and record["test"] is not None and not kept.fits(record):
+            words = f"{int(kept.right.sum())} of {len(kept.right)} predictions are right, and its record has another "
+            yield Finding("error", file, f"{words}accuracy ({record['test'].get('accuracy')}); delete it")
 
 
 def _about_subsets(folder: Path) -> Iterator[Finding]:

@@ -129,9 +129,9 @@ class Classifier(lightning.LightningModule):
         """Add a batch to the validation metrics."""
         self._evaluate(batch, "val")
 
-    def test_step(self, batch: Batch, batch_index: int) -> None:
-        """Add a batch to the test metrics."""
-        self._evaluate(batch, "test")
+    def test_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Add a batch to the test metrics, and return its logits to callbacks that look at single images."""
+        return self._evaluate(batch, "test")
 
     def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return class probabilities (batch, classes), or what the objective's `predict` gives for other targets."""
@@ -168,10 +168,12 @@ class Classifier(lightning.LightningModule):
             if not isinstance(self.hparams.get(name), dict | None):  # made by hand: give it to load_from_checkpoint
                 self.hparams.pop(name)
 
-    def _evaluate(self, batch: Batch, stage: str) -> None:
+    def _evaluate(self, batch: Batch, stage: str) -> Tensor:
         images, targets = batch
-        for name, metric in self.objective.evaluate(stage, self(images).float(), targets).items():
+        logits = self(images).float()
+        for name, metric in self.objective.evaluate(stage, logits, targets).items():
             self.log(f"{stage}/{name}", metric, on_step=False, on_epoch=True, prog_bar=name == "accuracy")
+        return logits
 
     def _check_finite(self, loss: Tensor) -> None:
         finite = bool(torch.isfinite(loss))

@@ -1,29 +1,28 @@
-"""`vitlab predict`: one CSV row per test image, written whole once the last batch is in.
+"""What a model says of single test images: a CSV file for `vitlab predict`, and arrays for a sweep to keep.
 
-A label comes with its probability; a sequence is written out, its entries joined by spaces. A mask does not fit a row.
+In the CSV a label comes with its probability; a sequence is written out, its entries joined by spaces. A mask does not
+fit a row. With several processes the first one has what all have predicted, in the order of the images.
 """
 
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.callbacks import BasePredictionWriter, Callback
 from torch import distributed
 
 from vitlab.atomic_file import atomic_file
-from vitlab.training.transcription import PADDING
+from vitlab.training.transcription import PADDING, edit_distance
 
 Share = tuple[np.ndarray, torch.Tensor]
 
 
 class PredictionWriter(BasePredictionWriter):
     """Write image index, what is true, what was predicted and, of a label, its probability to `predictions.csv`.
-
-    With several processes the first one writes what all have predicted, in the order of the images.
 
     Raises:
         ValueError: The data set asks for masks.
@@ -66,6 +65,73 @@ class PredictionWriter(BasePredictionWriter):
             writer.writerow(["image", *header])
             writer.writerows([position, *row] for position, row in zip(positions.tolist(), table, strict=True))
         print(f"predictions of {len(table):,} test images: {path}")
+
+
+class TestedImages(NamedTuple):
+    """What came out of a test, image by image, in the order of the test set.
+
+    Args:
+        fingerprint: The data set's.
+        targets: What was asked for, integers (images, ...).
+        right: Whether the model was right, (images,).
+        predicted: The predicted class, (images,); None where a label is not all that is asked for.
+    """
+
+    fingerprint: str
+    targets: np.ndarray
+    right: np.ndarray
+    predicted: np.ndarray | None
+
+
+class PredictionKeeper(Callback):
+    """Keep what a model says of each image while it is tested; `tested` holds it afterwards.
+
+    That stays None in all processes but the first, for masks (which are neither right nor wrong as a whole), for test
+    sets that are larger than allowed, and where not all images were tested.
+
+    Args:
+        max_images: The largest test set to keep, in images.
+    """
+
+    def __init__(self, max_images: int) -> None:
+        self.tested: TestedImages | None = None
+        self._max_images = max_images
+        self._answers: list[torch.Tensor] = []
+
+    def on_test_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Note the answers to a batch; Lightning calls this with the logits."""
+        target = trainer.datamodule.target
+        if target == "mask" or trainer.test_dataloaders.sampler.num_images > self._max_images:
+            return
+        predicted = pl_module.objective.predict(outputs)
+        answers = predicted.argmax(dim=-1) if target == "label" else edit_distance(predicted, batch[1]) == 0
+        self._answers.append(answers)  # it stays on the device, which nobody has to wait for
+
+    def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Put the answers of all processes in order; Lightning calls this after the last batch."""
+        if not self._answers:
+            return
+        answers, order = torch.cat(self._answers).cpu(), trainer.test_dataloaders.sampler
+        self._answers.clear()
+        planned = np.concatenate([plan.positions for plan in order])
+        shares = _gathered((planned[: len(answers)], answers))
+        positions = np.concatenate([share[0] for share in shares])
+        if not trainer.is_global_zero or len(positions) < order.num_images:
+            return
+        answers = torch.cat([share[1] for share in shares]).numpy()[np.argsort(positions)]
+        data = trainer.datamodule
+        targets = data.dataset.test().targets(np.arange(order.num_images))
+        is_label = data.target == "label"
+        right = answers == targets if is_label else answers
+        self.tested = TestedImages(data.dataset.fingerprint, targets, right, answers if is_label else None)
 
 
 def _gathered(share: Share) -> list[Share]:

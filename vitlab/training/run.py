@@ -155,9 +155,9 @@ def fit(arguments: Sequence[str], callbacks: Sequence[Callback] = (), resume_fro
     return cli
 
 
-def test(arguments: Sequence[str], checkpoint: Path) -> Metrics:
+def test(arguments: Sequence[str], checkpoint: Path, callbacks: Sequence[Callback] = ()) -> Metrics:  # noqa: PT028 (no test of pytest)
     """Return the test metrics of the weights in a checkpoint that a trial with these arguments has written."""
-    cli = prepare(arguments)
+    cli = prepare(arguments, callbacks)
     weights = torch.load(checkpoint, map_location="cpu", weights_only=True)
     cli.model.load_state_dict(weights["state_dict"])
     with _silence():

@@ -47,7 +47,7 @@ FOLDERS = {
     "analysis": [
         *("wording", "bootstrap", "selection", "curve_models", "curve_fitting", "learning_curves", "running_best"),
         *("curve_rows", "curve_backtest", "curve_extrapolation", "fitted_curves", "significance", "power"),
-        *("differences", "lead_changes", "crossover_wording", "crossover", "curve_crossing"),
+        *("image_comparison", "differences", "lead_changes", "crossover_wording", "crossover", "curve_crossing"),
         *("data_efficiency", "finding", "arms", "comparisons", "fairness_tuning", "fairness_data", "fairness_training"),
         *("fairness_models", "fairness_environment", "fairness"),
         *("dial_places", "dial", "task_result", "summary", "tables", "drawing", "figures", "dial_figure"),

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from vitlab.analysis.bootstrap import draw_means, interval, paired_spread
-from vitlab.analysis.significance import holm, mcnemar, mcnemar_by_size, paired_p_values
+from vitlab.analysis.significance import holm, paired_p_values
 
 
 def test_one_size_gives_the_textbook_paired_t_test():
@@ -68,34 +68,3 @@ def test_holm_keeps_the_chance_of_any_false_lead_at_five_percent():
         differences = (errors[0] - errors[1]).mean(axis=1)
         any_false += (holm(paired_p_values(differences, *paired_spread(errors), np.full(6, 4))) < 0.05).any()
     assert any_false <= 0.065 * 600
-
-
-@pytest.mark.parametrize(("first_only", "second_only"), [(0, 6), (3, 9), (150, 200)])
-def test_mcnemar_is_the_binomial_test_of_the_images_that_one_alone_has_right(first_only, second_only):
-    first = np.r_[np.ones(first_only), np.zeros(second_only), np.ones(20), np.zeros(5)].astype(bool)
-    second = np.r_[np.zeros(first_only), np.ones(second_only), np.ones(20), np.zeros(5)].astype(bool)
-    test = mcnemar(first, second)
-    assert (test.first_only, test.second_only) == (first_only, second_only)
-    assert test.p_value == pytest.approx(stats.binomtest(first_only, first_only + second_only).pvalue)
-    if first_only > 100:
-        chi_square = (abs(first_only - second_only) - 1) ** 2 / (first_only + second_only)
-        assert test.p_value == pytest.approx(stats.chi2.sf(chi_square, 1), rel=0.02)
-
-
-def test_networks_with_the_same_mistakes_do_not_differ():
-    right = np.array([True, False, True])
-    assert mcnemar(right, right).p_value == 1.0
-
-
-def test_mcnemar_is_corrected_for_the_number_of_sizes():
-    rng = np.random.default_rng(0)
-    predictions = {size: (rng.random(500) < 0.8, rng.random(500) < 0.75) for size in (1000, 100, 300)}
-    tests = mcnemar_by_size(predictions)
-    assert list(tests) == [100, 300, 1000]
-    raw = [test.p_value for test in tests.values()]
-    assert [test.adjusted_p_value for test in tests.values()] == pytest.approx(holm(np.array(raw)))
-
-
-def test_predictions_of_different_images_are_refused():
-    with pytest.raises(ValueError, match=r"same images.*\(3,\) and \(4,\)"):
-        mcnemar(np.ones(3, dtype=bool), np.ones(4, dtype=bool))

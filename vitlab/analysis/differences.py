@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vitlab.analysis import bootstrap
+from vitlab.analysis.image_comparison import McNemar
 from vitlab.analysis.power import POWER, beliefs, seeds_to_clear
 from vitlab.analysis.significance import ALPHA, holm, paired_p_values
 
@@ -30,6 +31,7 @@ class Difference:
         test_level: level at which this size is tested next to those that are clear already.
         belief: the expected true difference, and the share of the seeds' variance that counts as doubt (power.py).
         more_seeds: seeds to add here to make the lead clear with 80 % power; None if it is clear, or beyond reach.
+        mcnemar: the test over test images; None where no predictions are kept.
     """
 
     train_size: int
@@ -45,6 +47,7 @@ class Difference:
     test_level: float | None = None
     belief: tuple[float, float] | None = None
     more_seeds: int | None = None
+    mcnemar: McNemar | None = None
 
     def seeds_to_clear(self, power: float = POWER) -> int | None:
         """Return how many more seeds here make the lead clear, or None if it is beyond reach or nothing is known.

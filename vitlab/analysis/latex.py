@@ -1,4 +1,4 @@
-"""The results and the pairs as LaTeX tables: `tables.tex`, to be read with \\input; it needs the package booktabs."""
+"""The results, the pairs and their differences as LaTeX tables: `tables.tex`, for \\input; it needs booktabs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ESCAPED = str.maketrans(
 
 
 def latex_tables(results: Sequence[TaskResult]) -> str:
-    """Return for each task a table of the errors, and one of what each pair of models says.
+    """Return for each task a table of the errors, one of what each pair of models says and one of their differences.
 
     Args:
         results: analyses.
@@ -29,7 +29,7 @@ def latex_tables(results: Sequence[TaskResult]) -> str:
     for result in results:
         parts.append(_errors(result))
         if result.pairs:
-            parts.append(_pairs(result))
+            parts += [_pairs(result), _differences(result)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -57,6 +57,27 @@ def _pairs(result: TaskResult) -> str:
     ]
     caption = f"{escape(result.name)}: who leads where"
     return _table(caption, r"lp{0.7\linewidth}", ("Models", "Finding"), rows)
+
+
+def _differences(result: TaskResult) -> str:
+    rows = []
+    for pair in result.pairs:
+        for row in pair.differences:
+            low, high = (f"${100 * end:+.1f}$" for end in row.interval) if row.interval else ("--", "--")
+            over_images = None if row.mcnemar is None else row.mcnemar.adjusted_p_value
+            cells = [escape(" and ".join(map(label, pair.models))), escape(count(row.train_size))]
+            cells += [f"${100 * row.difference:+.1f}$", low, high, _p(row.adjusted_p_value), _p(over_images)]
+            rows.append(cells)
+    heads = ("Models", "Images", "Difference", "Low", "High", "$p$, seeds", "$p$, images")
+    caption = (
+        f"{escape(result.name)}: error of the first model minus that of the second, in points, with its 95\\,\\% "
+        "interval; $p$ over seeds (paired $t$-test) and over test images (McNemar), each corrected for the sizes (Holm)"
+    )
+    return _table(caption, "lrrrrrr", heads, rows)
+
+
+def _p(value: float | None) -> str:
+    return "--" if value is None else "$<0.001$" if value < 0.001 else f"{value:.3f}"
 
 
 def _table(caption: str, columns: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

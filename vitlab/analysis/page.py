@@ -196,6 +196,8 @@ def _method() -> str:
         "Student\u2019s tails; they hold for other seeds and subset draws of this data set, not for other data sets. "
         "A lead counts as beyond the noise after Holm\u2019s correction for the number of sizes; the intervals "
         "shown are of one size alone. More seeds to settle it are those that make it clear with a chance of 80 %. "
+        "p over images is McNemar\u2019s test of these trained networks, with a test image counted once whatever the "
+        "number of seeds; it holds for other test images, not for other seeds. "
         "A crossover is claimed only where each model leads beyond the noise on its side of it; "
         "what lies beyond the measured sizes is marked extrapolated. Tables for other programs lie beside this page: "
         "curves.csv, trials.csv, tables.tex and summary.json."

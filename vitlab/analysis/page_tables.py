@@ -131,7 +131,7 @@ def pairs_table(result: TaskResult) -> str:
 
 
 def differences_table(pair: Pair) -> str:
-    """Return a pair's paired difference and data-efficiency ratio at each size."""
+    """Return a pair's paired difference and data-efficiency ratio at each size, and which predictions are missing."""
     first, second = (label(model) for model in pair.models)
     efficiency = pair.data_efficiency
     more, less = efficiency.needs_more, efficiency.needs_less
@@ -141,7 +141,8 @@ def differences_table(pair: Pair) -> str:
         "Images",
         f"{first} error minus {second} error",
         "95 % interval",
-        "p, corrected",
+        "p over seeds, corrected",
+        "p over images, corrected",
         "Ahead beyond the noise",
         "Seeds",
         "More seeds to settle it",
@@ -154,13 +155,15 @@ def differences_table(pair: Pair) -> str:
             f"{100 * row.difference:+.1f} points",
             NONE if row.interval is None else f"{100 * row.interval[0]:+.1f} to {100 * row.interval[1]:+.1f}",
             NONE if row.adjusted_p_value is None else _p_value(row.adjusted_p_value),
+            NONE if row.mcnemar is None else _p_value(row.mcnemar.adjusted_p_value),
             label(row.clear_leader) if row.clear_leader else "neither",
             row.num_seeds,
             _more_seeds(row),
             NONE if times is None else times["bound"] or significant(times["ratio"]),
         )
         rows.append(_row(cells, f'<th scope="row">{count(row.train_size)}</th>'))
-    return table(f"{first} and {second} at each size, on the same seeds", columns, [rows])
+    remark = f'<p class="soft">{text(sentence(pair.image_remark))}</p>' if pair.image_remark else ""
+    return table(f"{first} and {second} at each size, on the same seeds", columns, [rows]) + remark
 
 
 def _more_seeds(row: Difference) -> str:

@@ -79,7 +79,7 @@ def read_sweeps(folders: Sequence[Path], seed: int = 0) -> list[TaskResult]:
     results = []
     for folder, plan in zip(folders, plans, strict=True):
         name = plan.task if tasks[plan.task] == 1 else f"{plan.task} ({Path(folder).resolve().name})"
-        result = analyze_task(plan, read_records(folder), name, seed)
+        result = analyze_task(plan, read_records(folder), name, seed, folder)
         if not result.points:
             raise ValueError(_nothing_to_report(folder, result))
         results.append(result)

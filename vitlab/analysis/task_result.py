@@ -7,6 +7,7 @@ import itertools
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from vitlab.analysis.dial_places import pairs_on_dial
 from vitlab.analysis.differences import Difference, compare_sizes
 from vitlab.analysis.fairness import Finding, check_fairness
 from vitlab.analysis.fitted_curves import FittedCurve, fit_curve
+from vitlab.analysis.image_comparison import ImageAnswers, compare_images
 from vitlab.analysis.selection import Point, Record, paired_errors, select_points, selected_trials
 from vitlab.analysis.wording import label, listing
 from vitlab.sweep.selection import chosen_learning_rates, is_selected
@@ -36,6 +38,7 @@ class Pair:
         crossover: between the measured sizes.
         data_efficiency: how many times the images one needs.
         beyond: a crossing of the fitted curves beyond the largest size: an extrapolation; None if there is none.
+        image_remark: which predictions the test over test images lacks; nothing where all are kept.
     """
 
     models: tuple[str, str]
@@ -44,6 +47,7 @@ class Pair:
     crossover: Crossover
     data_efficiency: DataEfficiency
     beyond: CurveCrossing | None = None
+    image_remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,9 @@ class TaskResult:
         }
 
 
-def analyze_task(plan: Any, records: Sequence[Record], name: str | None = None, seed: int = 0) -> TaskResult:
+def analyze_task(
+    plan: Any, records: Sequence[Record], name: str | None = None, seed: int = 0, folder: Path | None = None
+) -> TaskResult:
     """Return the analysis of one sweep.
 
     Args:
@@ -120,6 +126,7 @@ def analyze_task(plan: Any, records: Sequence[Record], name: str | None = None, 
         records: its trial records, in any order.
         name: how to call the task; the plan's name by default.
         seed: seed of the bootstrap.
+        folder: the sweep folder, where the predictions of its trials are kept; None to do without.
     """
     planned = {trial.id for trial in plan.trials}
     records = sorted((record for record in records if record["id"] in planned), key=lambda record: record["id"])
@@ -132,7 +139,9 @@ def analyze_task(plan: Any, records: Sequence[Record], name: str | None = None, 
         fits[model] = fit_curve({point.train_size: list(point.errors.values()) for point in own}, seed)
     couples = pairs_on_dial(plan.dial, present) if plan.dial else itertools.combinations(present, 2)
     compared = [compare_models(points, models, seed) for models in couples]
-    pairs = [pair if plan.dial else _look_beyond(pair, fits) for pair in compared if pair is not None]
+    selected, answers = selected_trials(records, chosen), ImageAnswers(folder)
+    compared = [_compare_images(pair, selected, answers) for pair in compared if pair is not None]
+    pairs = [pair if plan.dial else _look_beyond(pair, fits) for pair in compared]
     dial = None
     if plan.dial and points:
         dial = read_dial(plan.dial, points, {pair.models: pair.differences for pair in pairs}, seed)
@@ -140,7 +149,7 @@ def analyze_task(plan: Any, records: Sequence[Record], name: str | None = None, 
         name=name or plan.task,
         plan=plan,
         records=records,
-        selected=selected_trials(records, chosen),
+        selected=selected,
         points=points,
         fits=fits,
         pairs=pairs,
@@ -166,6 +175,13 @@ def compare_models(points: Sequence[Point], models: tuple[str, str], seed: int =
     crossover = find_crossover(models, differences, draws)
     efficiency = compare_efficiency(models, sizes, np.asarray(means), draws)
     return Pair(tuple(models), sizes, differences, crossover, efficiency)
+
+
+def _compare_images(pair: Pair, selected: Sequence[Record], answers: ImageAnswers) -> Pair:
+    """Return the pair with the test over test images at each size."""
+    tests, remark = compare_images(pair.models, pair.train_sizes, selected, answers)
+    differences = [dataclasses.replace(row, mcnemar=tests.get(row.train_size)) for row in pair.differences]
+    return dataclasses.replace(pair, differences=differences, image_remark=remark)
 
 
 def _look_beyond(pair: Pair, fits: dict[str, FittedCurve]) -> Pair:

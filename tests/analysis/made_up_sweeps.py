@@ -1,6 +1,7 @@
 """Made-up sweeps with known answers: a real plan, records as the trials would write them, curves chosen by the test."""
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -10,12 +11,16 @@ import numpy as np
 
 from vitlab.analysis.fairness import Finding, check_fairness
 from vitlab.analysis.selection import select_points
+from vitlab.analysis.sweep_pairing import Sweep
+from vitlab.analysis.task_result import TaskResult, analyze_task
 from vitlab.sweep.plan import Plan
 from vitlab.sweep.plan_file import write_plan
 from vitlab.sweep.selection import chosen_learning_rates
 from vitlab.sweep.store import record_path
 
 SIZES = [100, 250, 600, 2000, 8000]
+TWO_SIZES = [100, 8000]
+AT_TWO_SIZES = {"vit": [0.39, 0.11], "cnn": [0.34, 0.205]}  # too few for a fit, so quick to analyze
 CURVES = {  # cross between 600 and 2,000
     "vit": [0.39, 0.32, 0.26, 0.19, 0.11],
     "cnn": [0.34, 0.22, 0.21, 0.20, 0.205],
@@ -100,6 +105,21 @@ def _record(trial, error: float, tested: bool, failed: bool, rng: np.random.Gene
         "arguments": trial.arguments,
         "error": "the loss became NaN at step 17" if failed else None,
     }
+
+
+@functools.cache
+def _analyzed(settings: str, seed: int) -> TaskResult:
+    plan, curves, noise = json.loads(settings)
+    plan = Plan(**plan)
+    return analyze_task(plan, make_records(plan, curves, noise=noise, seed=seed))
+
+
+def made_up(
+    name: str, curves: dict | None = None, noise: float = 0.01, seed: int = 0, plan: Plan | None = None
+) -> Sweep:
+    """Return an analyzed sweep to compare with others; what is asked for again is not analyzed again."""
+    settings = json.dumps([dataclasses.asdict(plan or make_plan()), curves, noise])
+    return Sweep(name, _analyzed(settings, seed))
 
 
 def matched_records(plan: Plan, **settings) -> list[dict]:

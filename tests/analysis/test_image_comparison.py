@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from vitlab.analysis.image_comparison import mcnemar
-from vitlab.analysis.page_tables import differences_table
+from vitlab.analysis.page_tables import image_remark
 from vitlab.analysis.report import read_sweeps, write_report
 from vitlab.analysis.significance import holm
 from vitlab.sweep.kept_predictions import KeptPredictions, predictions_path, write_predictions
@@ -177,4 +177,4 @@ def test_what_is_missing_broken_or_of_other_images_is_left_out_and_said(sweep, t
         "2 trials were tested on other images",
     ):
         assert words in pair.image_remark
-        assert words in differences_table(pair).replace("&#x27;", "'")
+        assert words in image_remark(pair).replace("&#x27;", "'")

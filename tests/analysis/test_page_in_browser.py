@@ -8,6 +8,7 @@ import pytest
 
 from tests.browser import watched_pages
 from vitlab.analysis.page import write_page
+from vitlab.analysis.sweep_comparison import compare_sweeps
 from vitlab.analysis.task_result import analyze_task
 
 pytestmark = pytest.mark.browser
@@ -224,6 +225,23 @@ def test_a_chart_is_saved_with_its_colors_and_its_ground(visit):
     assert re.search(r'class="ground"[^>]*fill: rgb\(255, 255, 255\)', saved)
     assert re.search(r'class="fit"[^>]*stroke-linecap: round', saved)  # else the dots have no extent
     assert "<script>alert" not in saved
+
+
+def test_two_sweeps_stand_in_one_chart_with_both_crossovers(visit, tmp_path):
+    earlier = {**sweeps.CURVES, "vit": [0.35, 0.26, 0.20, 0.14, 0.08]}
+    long_name = "a_sweep_whose_folder_has_a_rather_long_name_indeed"
+    first, second = sweeps.made_up("old"), sweeps.made_up(long_name, earlier, seed=1)
+    file = tmp_path / "index.html"
+    file.write_text(write_page([first.result, second.result], [compare_sweeps(first, second)]), encoding="utf-8")
+    page = visit(address=file.as_uri(), viewport={"width": 360, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.locator("svg .cross").count() == 2
+    assert len(texts(page, "svg .note")) == 2
+    names = texts(page, "svg .name")
+    assert len(set(names)) == len(names) == 4  # cut, and still told apart
+    page.get_by_role("button", name=f"ViT @ {long_name}").click()
+    assert page.locator("svg .mark").count() == 15
+    assert page.locator("svg .cross").count() == 0
 
 
 def test_without_scripts_the_page_is_whole(visit, browser, address):

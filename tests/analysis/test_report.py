@@ -9,7 +9,8 @@ import time
 import made_up_sweeps as sweeps
 import pytest
 
-from vitlab.analysis.report import headlines, write_report
+from vitlab.analysis.report import compare_results, headlines, read_sweeps, write_report
+from vitlab.analysis.summary import summarize
 
 FILES = {"index.html", "trials.csv", "tables.tex", "summary.json"} | {
     f"curves.{kind}" for kind in ("png", "svg", "pdf", "csv")
@@ -157,6 +158,57 @@ def test_several_sweeps_become_one_report(tmp_path):
 def test_two_sweeps_on_one_task_are_told_apart_by_their_folder(tmp_path):
     summary = write_report([_sweep(tmp_path / "a"), _sweep(tmp_path / "b")], tmp_path / "out")
     assert [task["task"] for task in summary["tasks"]] == ["glyphs-both (a)", "glyphs-both (b)"]
+
+
+def test_two_sweeps_on_one_task_are_compared_and_the_summary_says_so_first(tmp_path):
+    better = {**sweeps.CURVES, "vit": [0.35, 0.26, 0.20, 0.14, 0.08]}
+    plan = sweeps.with_settings(sweeps.make_plan(), "vit", model={"label_smoothing": 0.1})
+    old = _sweep(tmp_path / "old")
+    new = sweeps.write_sweep(tmp_path / "new", plan, sweeps.make_records(plan, better, seed=1))
+    summary = write_report([old, new], tmp_path / "out")
+    (comparison,) = summary["comparison"]
+    assert headlines(summary)[0] == f"glyphs-both: old and new: {comparison['words']}."
+    assert comparison["sweeps"] == ["old", "new"]
+    assert comparison["results"] == [task["task"] for task in summary["tasks"]]
+    assert [change["is_same"] for change in comparison["arms"]] == [False, True]
+    (pair,) = comparison["pairs"]
+    assert pair["verdict"] == "changes"
+    assert pair["shift"]["interval"][1] < 1
+    assert [row["setting"] for row in comparison["settings"]] == ["model.label_smoothing"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+
+
+def _compared(folders):
+    return compare_results(folders, read_sweeps(folders))
+
+
+def test_sweeps_of_other_tasks_have_no_comparison_and_three_are_compared_with_the_first(tmp_path):
+    folders = [_sweep(tmp_path / name, train_sizes=[100]) for name in "abc"]
+    local = _sweep(tmp_path / "local", task="glyphs-local", train_sizes=[100])
+    assert _compared([folders[0], local]) == []
+    assert summarize(read_sweeps([local]))["comparison"] == []
+    pairs = [[sweep.name for sweep in one.sweeps] for one in _compared([folders[0], local, *folders[1:]])]
+    assert pairs == [["a", "b"], ["a", "c"]]
+
+
+def test_folders_of_one_name_are_told_apart_and_one_given_twice_is_refused(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "y").mkdir()
+    folders = [_sweep(tmp_path / name / "sweep", train_sizes=[100]) for name in "xy"]
+    names = [result.name for result in read_sweeps(folders)]
+    assert names == ["glyphs-both (x/sweep)", "glyphs-both (y/sweep)"]
+    with pytest.raises(ValueError, match="given more than once"):
+        read_sweeps([folders[0], folders[0]])
+
+
+def test_changed_data_behind_equal_settings_is_refused_in_words(tmp_path):
+    folders = [_sweep(tmp_path / name, train_sizes=[100]) for name in "ab"]
+    for folder in folders:
+        (folder / "subsets").mkdir()
+        (folder / "subsets" / "n100-seed0-0123ab.json").write_text(json.dumps({"fingerprint": folder.name}))
+    (comparison,) = _compared(folders)
+    assert comparison.findings[0].check == "different_test_images"
+    assert not comparison.arms[0].is_paired
 
 
 def test_a_sweep_with_nothing_finished_is_refused_in_words(tmp_path):

@@ -29,3 +29,11 @@ def test_lists_and_plurals_read_as_english():
 def test_a_sentence_gets_one_capital_and_one_full_stop():
     assert wording.sentence("the ViT leads") == "The ViT leads."
     assert wording.sentence("Done.") == "Done."
+
+
+def test_names_of_arms_in_sweeps_are_cut_in_the_sweeps_middle():
+    cut = [wording.short(f"ViT @ glyphs_both_{end}", 13) for end in ("a", "b")]
+    assert all(len(name) == 13 for name in cut)
+    assert cut[0] != cut[1]
+    assert wording.short("ViT @ old", 13) == "ViT @ old"
+    assert wording.short("a_very_long_model @ sweep", 13) == "a_very_long_…"

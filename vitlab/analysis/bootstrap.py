@@ -15,6 +15,8 @@ degrees and no more, because what a seed does at one size it partly repeats at t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 BORROWED_DEGREES = 3
@@ -60,6 +62,23 @@ def paired_spread(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     Raises:
         ValueError: if a size has no seed that both models share.
     """
+    return contrast_spread(errors, (1.0, -1.0))
+
+
+def contrast_spread(errors: np.ndarray, weights: Sequence[float]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return how far a weighted sum of the models' errors varies from seed to seed, moderated as in the resamples.
+
+    Args:
+        errors: as for `draw_means`.
+        weights: of each model, such as (1, -1) for a difference.
+
+    Shape:
+        errors: (models, sizes, seeds); standard deviations and their degrees of freedom: (sizes,) each, or None where
+        no size has two seeds.
+
+    Raises:
+        ValueError: if a size has no seed that all models share.
+    """
     means, deviations, num_seeds = _around_means(errors)
     degrees = num_seeds - 1
     if not degrees.any():
@@ -67,10 +86,11 @@ def paired_spread(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     in_units = deviations / _unit(means)[:, :, None]
     spread, total = np.empty(len(degrees)), np.empty(len(degrees), dtype=int)
     for size, unit in enumerate(_unit(means).T):
-        squares = ((in_units[0] * unit[0] - in_units[1] * unit[1]) ** 2).sum(axis=1)  # in this size's own units
-        weights, borrowed = _borrowing(degrees, size)
+        summed = np.tensordot(np.asarray(weights) * unit, in_units, axes=1)  # (sizes, seeds), in this size's own units
+        squares = (summed**2).sum(axis=1)
+        shares, borrowed = _borrowing(degrees, size)
         total[size] = degrees[size] + borrowed
-        spread[size] = np.sqrt((squares[size] + weights @ squares) / total[size])
+        spread[size] = np.sqrt((squares[size] + shares @ squares) / total[size])
     return spread, total
 
 

@@ -20,6 +20,8 @@ WIDTH, HEIGHT = 400, 300
 LEFT, TOP, BOTTOM = 36, 32, 256  # report_chart.js draws in the same place
 LONGEST_NAME = 13
 _FITTED_PLACES = 40
+_MOST_NAMED = 3  # upright lines that carry a number
+_ROOM_FOR_A_NUMBER = 46  # report_chart.js knows it too
 
 
 class Axes:
@@ -82,25 +84,58 @@ def _frame(axes: Axes, result: TaskResult) -> list[str]:
     return parts
 
 
+def crossovers(result: TaskResult) -> list[dict]:
+    """Return where leads change, by growing size: `at` and `interval` in images, and `words` to write there.
+
+    Only a single one is shaded over its interval, and three at most are named: more would run into each other. A dial
+    asks for more than where two of its arms cross.
+
+    Args:
+        result: the task's analysis.
+    """
+    claimed = [] if result.dial else [p.crossover for p in result.pairs if p.crossover.train_size is not None]
+    claimed.sort(key=lambda crossover: crossover.train_size)
+    rows = []
+    for crossover in claimed:
+        alone = len(result.pairs) == 1
+        known = alone and crossover.share_crossing is not None
+        words = f"crossover at about {about(crossover.train_size)}" if alone else about(crossover.train_size)
+        rows.append(
+            {
+                "at": crossover.train_size,
+                "interval": list(crossover.interval) if known else None,
+                "words": words if len(claimed) <= _MOST_NAMED else "",
+            }
+        )
+    return rows
+
+
 def _crossovers(axes: Axes, result: TaskResult) -> list[str]:
-    parts = []
-    for pair in [] if result.dial else result.pairs:  # a dial asks for more than where two of its arms cross
-        crossover = pair.crossover
-        if crossover.train_size is None:
-            continue
-        if len(result.pairs) == 1 and crossover.share_crossing is not None:
-            low, high = crossover.interval
+    parts, rows = [], crossovers(result)
+    for row, anchor in zip(rows, _anchors([axes.x(row["at"]) for row in rows]), strict=True):
+        if row["interval"]:
+            low, high = row["interval"]
             left, right = axes.x(low or axes.low), axes.x(high or axes.high)
             box = f'x="{left}" width="{right - left:.2f}" y="{TOP}" height="{BOTTOM - TOP}"'
             parts.append(f'<rect class="span" {box}/>')
-        x = axes.x(crossover.train_size)
-        middle = min(max(x, LEFT + 145), axes.end - 40)  # keeps the words clear of the axis title
+        x = axes.x(row["at"])
         parts.append(f'<line class="cross" x1="{x}" x2="{x}" y1="{TOP}" y2="{BOTTOM}"/>')
-        if len(result.pairs) == 1:
-            words = f"crossover at about {about(crossover.train_size)}"
-            parts.append(f'<text class="note" x="{middle}" y="{TOP - 16}" text-anchor="middle">{words}</text>')
+        if row["words"].startswith("crossover"):
+            middle = min(max(x, LEFT + 145), axes.end - 40)  # keeps the words clear of the axis title
+            parts.append(f'<text class="note" x="{middle}" y="{TOP - 16}" text-anchor="middle">{row["words"]}</text>')
             parts.append(f'<line class="cross" x1="{x}" x2="{x}" y1="{TOP - 10}" y2="{TOP}"/>')
+        elif row["words"]:
+            parts.append(f'<text class="note" x="{x}" y="{TOP - 4}" text-anchor="{anchor}">{row["words"]}</text>')
     return parts
+
+
+def _anchors(places: list[float]) -> list[str]:
+    """Return how the names of upright lines are anchored: two neighbors that are close lean away from each other."""
+    anchors = ["middle"] * len(places)
+    for index in range(len(places) - 1):
+        if places[index + 1] - places[index] < _ROOM_FOR_A_NUMBER:
+            anchors[index], anchors[index + 1] = "end", "start"
+    return anchors
 
 
 def _curve(axes: Axes, result: TaskResult, model: str, look: Look) -> str:

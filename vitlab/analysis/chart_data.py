@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vitlab.analysis.chart import LONGEST_NAME, fitted_line
+from vitlab.analysis.chart import LONGEST_NAME, crossovers, fitted_line
 from vitlab.analysis.drawing import Look
 from vitlab.analysis.summary import costs
 from vitlab.analysis.task_result import TaskResult
@@ -43,7 +43,7 @@ def chart_data(result: TaskResult, style: dict[str, Look], order: Sequence[str],
                 "fit": [[float(f"{s:.4g}"), round(error, _DIGITS)] for s, error in fitted_line(result, model)],
             }
         )
-    return {"chart": number, "task": result.name, "models": models, "crossover": _crossover(result)}
+    return {"chart": number, "task": result.name, "models": models, "crossovers": crossovers(result)}
 
 
 def _point(point: Any, cost: dict[str, Any]) -> dict[str, Any]:
@@ -60,12 +60,3 @@ def _point(point: Any, cost: dict[str, Any]) -> dict[str, Any]:
         "seeds": [[seed, round(error, _DIGITS)] for seed, error in point.errors.items()],
         "rate": f"{point.learning_rate:g}",
     }
-
-
-def _crossover(result: TaskResult) -> dict[str, Any] | None:
-    """Return where the lead changes, for the one pair of a task without a dial."""
-    if result.dial or len(result.pairs) != 1 or result.pairs[0].crossover.train_size is None:
-        return None
-    crossover = result.pairs[0].crossover
-    known = crossover.share_crossing is not None
-    return {"at": crossover.train_size, "interval": list(crossover.interval) if known else None}

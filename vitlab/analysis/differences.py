@@ -109,3 +109,31 @@ def compare_sizes(
         )
         result.append(row if clear[n] else replace(row, more_seeds=row.seeds_to_clear()))
     return result
+
+
+def correct_together(families: Sequence[tuple[tuple[str, str], Sequence[Difference]]]) -> list[list[Difference]]:
+    """Return the differences with leads that are clear after one correction over all of them, whichever pair they are.
+
+    Args:
+        families: names of two models, with their differences by size.
+    """
+    tested = [row.p_value for _, rows in families for row in rows if row.p_value is not None]
+    adjusted = iter(holm(np.array(tested)).tolist())
+    result = []
+    for models, rows in families:
+        own = [row if row.p_value is None else replace(row, adjusted_p_value=next(adjusted)) for row in rows]
+        result.append([_with_leader(models, row) for row in own])
+    level = ALPHA / max(sum(row.p_value is not None and not row.clear_leader for rows in result for row in rows), 1)
+    return [[_with_more_seeds(row, level) for row in rows] for rows in result]
+
+
+def _with_leader(models: tuple[str, str], row: Difference) -> Difference:
+    is_clear = row.adjusted_p_value is not None and row.adjusted_p_value < ALPHA
+    return replace(row, clear_leader=models[int(row.difference > 0)] if is_clear else None)
+
+
+def _with_more_seeds(row: Difference, level: float) -> Difference:
+    if row.clear_leader:
+        return replace(row, more_seeds=None)
+    row = replace(row, test_level=level if row.p_value is not None else None)
+    return replace(row, more_seeds=row.seeds_to_clear())

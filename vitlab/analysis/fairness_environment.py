@@ -12,43 +12,46 @@ from vitlab.analysis.wording import label, listing
 Read = Callable[[Record], Any]
 
 
-def check_environment(plan: Any, selected: Sequence[Record]) -> list[Finding]:
+def check_environment(plan: Any, selected: Sequence[Record], who: str = "arm") -> list[Finding]:
     """Return the findings on versions, commits, devices and threads that are mixed, and unequally between the arms.
 
     Args:
-        plan: the sweep's plan.
+        plan: the sweep's plan; its models are what is compared.
         selected: the tested trials at the chosen learning rates.
+        who: how to call what is compared: "arm", or "sweep" where each "model" is a sweep.
     """
     packages = sorted({name for trial in selected for name in trial.get("versions") or {}})
     findings = []
     for package in packages:
         read = _version_of(package)
-        findings.append(_mixed(plan, selected, "mixed_versions", f"versions of {package}", read, _RERUN))
+        findings.append(_mixed(plan, selected, who, "mixed_versions", f"versions of {package}", read, _RERUN))
     facts: tuple[tuple[str, str, Read, str], ...] = (
         ("mixed_commits", "commits of vitlab", lambda trial: trial.get("commit"), _RERUN),
         ("mixed_devices", "devices", lambda trial: trial.get("device"), f"Seconds cannot be compared. {_RERUN}"),
         ("mixed_threads", "numbers of CPU threads", lambda trial: trial.get("num_threads"), _THREADS),
     )
-    findings += [_mixed(plan, selected, *fact) for fact in facts]
+    findings += [_mixed(plan, selected, who, *fact) for fact in facts]
     return [finding for finding in findings if finding]
 
 
-_RERUN = "Run all arms in one environment, or see that a trial repeated in the other gives the same result."
-_THREADS = "Seconds cannot be compared, and sums may round differently. Run all arms with one --threads."
+_RERUN = "Run all in one environment, or see that a trial repeated in the other gives the same result."
+_THREADS = "Seconds cannot be compared, and sums may round differently. Run all with one --threads."
 
 
 def _version_of(package: str) -> Read:
     return lambda trial: (trial.get("versions") or {}).get(package)
 
 
-def _mixed(plan: Any, selected: Sequence[Record], check: str, noun: str, read: Read, advice: str) -> Finding | None:
+def _mixed(
+    plan: Any, selected: Sequence[Record], who: str, check: str, noun: str, read: Read, advice: str
+) -> Finding | None:
     found = {model: {str(read(t) or "unknown") for t in selected if t["model"] == model} for model in plan.models}
     found = {model: values for model, values in found.items() if values}
     everywhere = set().union(*found.values())
     if len(everywhere) < 2:
         return None
     if all(values == everywhere for values in found.values()):
-        words = f"Mixed {noun}, in every arm alike: {listing(sorted(everywhere))}."
+        words = f"Mixed {noun}, in every {who} alike: {listing(sorted(everywhere))}."
         return Finding("note", check, words, tuple(found))
     arms = listing([f"{label(model)} with {listing(sorted(values))}" for model, values in found.items()])
-    return Finding("warn", check, f"The arms ran with different {noun}: {arms}. {advice}", tuple(found))
+    return Finding("warn", check, f"The {who}s ran with different {noun}: {arms}. {advice}", tuple(found))

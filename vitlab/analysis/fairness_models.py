@@ -26,7 +26,7 @@ def check_models(plan: Any, selected: Sequence[Record]) -> list[Finding]:
     """
     arms = [read_arm(model, plan.settings_of(model)) for model in plan.models]
     tokens = [finding for arm in arms for finding in (_stem(arm), _patches(arm)) if finding]
-    return [*tokens, *(finding for group in compared_groups(plan) for finding in _costs(plan, group, selected))]
+    return [*tokens, *(finding for group in compared_groups(plan) for finding in check_costs(plan, group, selected))]
 
 
 def _stem(arm: Arm) -> Finding | None:
@@ -65,8 +65,14 @@ def _patches(arm: Arm) -> Finding | None:
     return Finding("warn", "coarse_patches", words, (arm.name,))
 
 
-def _costs(plan: Any, models: Sequence[str], selected: Sequence[Record]) -> list[Finding]:
-    """Parameters, multiply-adds and measured seconds of each arm; what is far apart is named with its numbers."""
+def check_costs(plan: Any, models: Sequence[str], selected: Sequence[Record]) -> list[Finding]:
+    """Return what arms cost in parameters, multiply-adds and measured seconds; what is far apart with its numbers.
+
+    Args:
+        plan: the sweep's plan.
+        models: the arms that are compared.
+        selected: the tested trials at the chosen learning rates.
+    """
     costs: tuple[tuple[str, str, Callable[[float], str]], ...] = (
         ("params", "Parameters", count),
         ("macs", "Multiply-adds per image", count),

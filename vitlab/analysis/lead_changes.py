@@ -105,6 +105,25 @@ def share_that_changes(draws: np.ndarray, leader: int) -> float:
     return float((ahead[:, :-1] & ~ahead[:, 1:]).any(axis=1).mean())
 
 
+def places_of_change(train_sizes: Sequence[int], draws: np.ndarray, after: int) -> np.ndarray:
+    """Return where in each resample one model takes the lead for good, in images.
+
+    Args:
+        train_sizes: growing sizes, in images.
+        draws: resampled mean errors.
+        after: index of the model that leads in the end, 0 or 1.
+
+    Shape:
+        draws: (resamples, 2, sizes); result: (resamples,), 0 where the model leads throughout and infinity where it
+        does not lead at the largest size.
+    """
+    log_sizes = np.log(np.asarray(train_sizes, dtype=float))
+    one, other = np.moveaxis(_curves(log_sizes, draws)(_places(log_sizes)), 1, 0)
+    ahead = other - one if after else one - other  # below 0 where `after` leads
+    where, _, last = last_sign_change(np.exp(_places(log_sizes)), ahead)
+    return np.where(last < 0, np.nan_to_num(where, nan=0.0), np.inf)
+
+
 def unclear_sizes(
     train_sizes: Sequence[int], draws: np.ndarray, first: int | None, last: int | None
 ) -> tuple[float | None, float | None]:
@@ -121,8 +140,7 @@ def unclear_sizes(
         draws: (resamples, 2, sizes).
     """
     log_sizes = np.log(np.asarray(train_sizes, dtype=float))
-    segments = [np.linspace(*ends, STEPS, endpoint=False) for ends in itertools.pairwise(log_sizes)]
-    places = np.append(np.concatenate(segments), log_sizes[-1])
+    places = _places(log_sizes)
     places = places[(first or 0) * STEPS : (len(places) if last is None else last * STEPS + 1)]
     one, other = np.moveaxis(_curves(log_sizes, draws)(places), 1, 0)
     share = (one > other).mean(axis=0) + (one == other).mean(axis=0) / 2
@@ -137,6 +155,11 @@ def unclear_sizes(
     open_below = first is None and lowest == 0
     open_above = last is None and highest + 1 == len(places)
     return None if open_below else float(np.exp(low)), None if open_above else float(np.exp(high))
+
+
+def _places(log_sizes: np.ndarray) -> np.ndarray:
+    segments = [np.linspace(*ends, STEPS, endpoint=False) for ends in itertools.pairwise(log_sizes)]
+    return np.append(np.concatenate(segments), log_sizes[-1])
 
 
 def _end(places: np.ndarray, share: np.ndarray, unclear: int, clear: int) -> float:

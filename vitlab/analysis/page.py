@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from vitlab.analysis import page_tables as tables
-from vitlab.analysis.chart import draw_chart
+from vitlab.analysis.chart import crossovers, draw_chart
 from vitlab.analysis.chart_data import chart_data
+from vitlab.analysis.comparison_tables import comparison_section
+from vitlab.analysis.comparison_wording import conclude_comparison
 from vitlab.analysis.dial_chart import draw_dial_chart
 from vitlab.analysis.drawing import Look, all_models, looks
 from vitlab.analysis.fairness import LEVELS, Finding
@@ -21,6 +23,7 @@ from vitlab.analysis.page_style import style_sheet
 from vitlab.analysis.page_tables import text
 from vitlab.analysis.rate_choices import rates_table
 from vitlab.analysis.summary import missing_in_words
+from vitlab.analysis.sweep_comparison import SweepComparison
 from vitlab.analysis.task_result import TaskResult, conclude
 from vitlab.analysis.training_courses import training_courses
 from vitlab.analysis.wording import count, label, listing, plural, sentence
@@ -31,24 +34,41 @@ _CONTROLS = '<div class="controls" role="group" aria-label="What the charts show
 _SCRIPTS = ("report_chart.js", "report_tables.js", "report_page.js")
 
 
-def write_page(results: Sequence[TaskResult]) -> str:
+def write_page(results: Sequence[TaskResult], comparisons: Sequence[SweepComparison] = ()) -> str:
     """Return the whole page.
 
     Args:
         results: analyses, in the order to report them.
+        comparisons: of sweeps of one task among them: these stand in one chart.
     """
-    order, title = all_models(results), _title(results)
+    drawn = charted(results, comparisons)
+    order, title = all_models(drawn), _title(results)
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f'<meta name="color-scheme" content="light dark"><title>{text(title)}</title><style>{style_sheet()}</style>'
     )
+    sections = "".join(comparison_section(one) for one in comparisons)
     return (
         f'<!doctype html><html lang="en"><head>{head}</head><body><header><h1>{text(title)}</h1></header>'
-        f"<main>{_first_screen(results, order)}{_results(results, order)}"
+        f"<main>{_first_screen(results, comparisons, order)}{sections}{_results(results, comparisons, order)}"
         f"{_failures(results)}{_reproduce(results)}</main>"
-        f"<footer>{_method()}</footer>{_scripts(results, order)}</body></html>\n"
+        f"<footer>{_method()}</footer>{_scripts(drawn, order)}</body></html>\n"
     )
+
+
+def charted(results: Sequence[TaskResult], comparisons: Sequence[SweepComparison]) -> list[TaskResult]:
+    """Return what has a chart of its own: compared sweeps together, then every other sweep.
+
+    A dial's chart has no room for the arms of two sweeps.
+
+    Args:
+        results: analyses, in the order to report them.
+        comparisons: of sweeps of one task among them.
+    """
+    joined = [one for one in comparisons if not any(sweep.plan.dial for sweep in one.sweeps)]
+    inside = {id(sweep.result) for one in joined for sweep in one.sweeps}
+    return [one.together for one in joined] + [result for result in results if id(result) not in inside]
 
 
 def _title(results: Sequence[TaskResult]) -> str:
@@ -58,41 +78,69 @@ def _title(results: Sequence[TaskResult]) -> str:
     return f"{listing(compared)}: test error by number of training images"
 
 
-def _first_screen(results: Sequence[TaskResult], order: Sequence[str]) -> str:
+def _first_screen(results: Sequence[TaskResult], comparisons: Sequence[SweepComparison], order: Sequence[str]) -> str:
     """One task stands large with the fairness box beside its chart; several stand side by side above the box."""
-    style = looks(order)
-    panels = [(_conclusion(result), _lead_chart(result, style, number)) for number, result in enumerate(results, 1)]
+    style, drawn = looks(order), charted(results, comparisons)
+    compared = {id(one.together): one for one in comparisons}
+    panels = []
+    for number, result in enumerate(drawn, 1):
+        one = compared.pop(id(result), None)
+        said = _conclusion(result) if one is None else _comparison(one)
+        words = (conclude(result) if one is None else conclude_comparison(one)).words
+        panels.append((said, _lead_chart(result, style, number, words)))
+    apart = "".join(f'<div class="lead">{_comparison(one)}</div>' for one in compared.values())
+    fairness = _fairness(results, comparisons)
     if len(panels) == 1:
         said, chart = panels[0]
-        beside = f"<div>{chart}{_key(results)}</div>{_fairness(results)}"
+        beside = f"<div>{chart}{_key(drawn)}</div>{fairness}"
         return f'<div class="lead">{said}</div>{_CONTROLS}<div class="beside">{beside}</div>'
     articles = "".join(f"<article>{said}{chart}</article>" for said, chart in panels)
     columns = "three" if len(panels) % 3 == 0 else "two"
-    return f'{_CONTROLS}<div class="panels {columns}">{articles}</div>{_key(results)}{_fairness(results)}'
+    return f'{apart}{_CONTROLS}<div class="panels {columns}">{articles}</div>{_key(drawn)}{fairness}'
+
+
+def _comparison(one: SweepComparison) -> str:
+    """Return what two sweeps say against each other, and below it each by itself."""
+    said = conclude_comparison(one)
+    small = " ".join(text(sentence(part)) for part in (said.detail, said.more) if part)
+    each = "".join(
+        f"<li><b>{text(sweep.name)}</b>: {text(sentence(conclude(sweep.result).words))}{_unfinished(sweep.result)}</li>"
+        for sweep in one.sweeps
+    )
+    names = " and ".join(text(sweep.name) for sweep in one.sweeps)
+    return (
+        f'<div class="said"><p class="task">{text(one.task)}: {names}</p>'
+        f'<h2 class="claim">{text(sentence(said.claim))}</h2>'
+        + (f'<p class="soft">{small}</p>' if small else "")
+        + f'<ul class="each">{each}</ul></div>'
+    )
 
 
 def _conclusion(result: TaskResult) -> str:
     said = conclude(result)
     task = f"{result.name}: {result.plan.title}" if result.plan.title else result.name
     small = " ".join(text(sentence(part)) for part in (said.detail, said.more) if part)
-    unfinished = missing_in_words(result.counts)
     return (
         f'<div class="said"><p class="task">{text(task)}</p><h2 class="claim">{text(sentence(said.claim))}</h2>'
         + (f'<p class="soft">{small}</p>' if small else "")
-        + (f'<p class="unfinished">{text(sentence(unfinished))}</p>' if unfinished else "")
-        + "</div>"
+        + f"{_unfinished(result)}</div>"
     )
 
 
-def _chart(result: TaskResult, style: dict[str, Look], number: int) -> str:
-    return f"<figure>{draw_chart(result, style, number, sentence(conclude(result).words))}</figure>"
+def _unfinished(result: TaskResult) -> str:
+    unfinished = missing_in_words(result.counts)
+    return f'<p class="unfinished">{text(sentence(unfinished))}</p>' if unfinished else ""
 
 
-def _lead_chart(result: TaskResult, style: dict[str, Look], number: int) -> str:
+def _chart(result: TaskResult, style: dict[str, Look], number: int, words: str) -> str:
+    return f"<figure>{draw_chart(result, style, number, sentence(words))}</figure>"
+
+
+def _lead_chart(result: TaskResult, style: dict[str, Look], number: int, words: str) -> str:
     """Return the chart that answers the task's question: the dial where there is one, else the learning curves."""
     if result.dial is None:
-        return _chart(result, style, number)
-    return f"<figure>{draw_dial_chart(result, number, sentence(conclude(result).words))}</figure>"
+        return _chart(result, style, number, words)
+    return f"<figure>{draw_dial_chart(result, number, sentence(words))}</figure>"
 
 
 def _key(results: Sequence[TaskResult]) -> str:
@@ -102,15 +150,17 @@ def _key(results: Sequence[TaskResult]) -> str:
     if all(result.dial for result in results):
         return f'<p class="key">{text(key)}</p>'
     key += " Dotted line: fitted curve."
-    if any(pair.crossover.train_size for result in results for pair in result.pairs if not result.dial):
-        key += " Upright line: crossover, shaded over its 95 % interval."
+    found = [crossovers(result) for result in results]
+    if any(found):
+        shaded = any(row["interval"] for rows in found for row in rows)
+        key += f" Upright line: crossover{', shaded over its 95 % interval' if shaded else ''}."
     return f'<p class="key">{text(key)}</p>'
 
 
-def _fairness(results: Sequence[TaskResult]) -> str:
-    """List each finding once, gravest first, with the tasks that it holds for."""
+def _fairness(results: Sequence[TaskResult], comparisons: Sequence[SweepComparison]) -> str:
+    """List each finding once, gravest first, with the tasks or the sweeps that it holds for."""
     where: dict[Finding, list[str]] = {}
-    for result in results:
+    for result in (*(one.together for one in comparisons), *results):
         for finding in result.findings:
             where.setdefault(finding, []).append(result.name)
     grave, notes = [], []
@@ -132,23 +182,39 @@ def _fairness(results: Sequence[TaskResult]) -> str:
     )
 
 
-def _results(results: Sequence[TaskResult], order: Sequence[str]) -> str:
+def _order_of(result: TaskResult, comparisons: Sequence[SweepComparison], order: Sequence[str]) -> Sequence[str]:
+    """Return the models of the page with this sweep's own names, so that an arm has its color from the chart."""
+    for one in comparisons:
+        for number, sweep in enumerate(one.sweeps):
+            if sweep.result is not result or not {*one.together.models} <= {*order}:
+                continue
+            own = list(order)
+            for model, called in one.names[number].items():
+                own[order.index(called)] = model
+            return own
+    return order
+
+
+def _results(results: Sequence[TaskResult], comparisons: Sequence[SweepComparison], page_order: Sequence[str]) -> str:
     parts = []
-    style = looks(order)
-    for number, result in enumerate(results, start=len(results) + 1):
-        counts = result.counts
+    style = looks(page_order)
+    drawn = charted(results, comparisons)
+    numbers = {id(result): number for number, result in enumerate(drawn, start=len(drawn) + 1)}  # of charts below
+    for result in results:
+        counts, order = result.counts, _order_of(result, comparisons, page_order)
         done = f"{count(counts['done'])} of {plural(counts['planned'], 'planned trial')} done"
         said = f"{done}, {plural(counts['selected'], 'trial')} selected by validation accuracy and tested."
         parts.append(f'<section><h2>{text(result.name)}</h2><p class="soft">{text(said)}</p>')
         if result.dial:
-            parts += [tables.dial_table(result), f'<div class="curves">{_chart(result, style, number)}</div>']
+            chart = _chart(result, style, numbers[id(result)], conclude(result).words)
+            parts += [tables.dial_table(result), f'<div class="curves">{chart}</div>']
         if result.pairs:
             parts.append(tables.pairs_table(result))
         parts.append(tables.results_table(result, order))
         if (
             not result.dial or not result.dial.settings
         ):  # the dial's table has a dial's differences, for all pairs at once
-            parts += [tables.differences_table(pair) for pair in result.pairs]
+            parts += [tables.differences_table(pair) + tables.image_remark(pair) for pair in result.pairs]
         parts += [
             tables.fits_table(result, order),
             rates_table(result, order),

@@ -31,7 +31,7 @@ _RULES = """
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--page);color:var(--ink);
- font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
+ overflow-wrap:break-word;font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
 main,header,footer{max-width:1180px;margin:0 auto;padding:0 24px}
 header{padding-top:36px}
 h1{font-size:1.05rem;font-weight:600;color:var(--soft);margin:0 0 20px;letter-spacing:.01em}
@@ -44,10 +44,12 @@ p{margin:6px 0 10px;max-width:72ch}
 .said .soft{font-size:.92rem;margin:0 0 8px}
 .lead .claim{font-size:clamp(1.4rem,1.1rem + 1.3vw,2rem);line-height:1.25;max-width:34ch}
 .lead .soft{font-size:1rem;max-width:80ch}
+.each{margin:8px 0;padding-left:1.1em;font-size:.94rem}.each li{margin:3px 0;max-width:80ch}
+td.value,th.setting{overflow-wrap:anywhere;min-width:11em;white-space:normal;font-size:.86rem}
 .unfinished{border-left:4px solid var(--warn);padding:1px 12px;margin:8px 0;font-size:.92rem}
-.panels{display:grid;gap:30px 22px}
+.panels{display:grid;grid-template-columns:minmax(0,1fr);gap:30px 22px}
 article{display:flex;flex-direction:column;justify-content:space-between;gap:10px;min-width:0}
-.beside{display:grid;gap:8px 40px;align-items:start;margin-top:18px}
+.beside{display:grid;grid-template-columns:minmax(0,1fr);gap:8px 40px;align-items:start;margin-top:18px}
 @media(min-width:760px){.panels{grid-template-columns:repeat(2,minmax(0,1fr))}}
 @media(min-width:1000px){.panels.three{grid-template-columns:repeat(3,minmax(0,1fr))}
  .beside{grid-template-columns:minmax(0,1.4fr) minmax(0,1fr)}.beside .fairness h2{margin-top:4px}}
@@ -71,6 +73,7 @@ figure{position:relative}
 .models{display:flex;flex-wrap:wrap;gap:6px}
 button,select{font:inherit;color:inherit;background:var(--card);border:1px solid var(--line);border-radius:999px;
  padding:3px 12px;cursor:pointer}
+button{max-width:100%;overflow-wrap:anywhere}
 select{border-radius:8px;padding:3px 6px;min-width:0}
 .models button{color:var(--model);font-weight:650;border-color:currentColor}
 .models button[aria-pressed=false]{color:var(--soft);text-decoration:line-through;border-style:dashed}
@@ -89,8 +92,8 @@ th[aria-sort=ascending] .sort::after{content:" \\2191"}th[aria-sort=descending] 
 .curves{max-width:660px;margin:18px 0}
 .fairness h2{margin-top:36px}
 .findings{list-style:none;margin:10px 0 0;padding:0}
-.findings li{display:grid;grid-template-columns:4.4em 1fr;gap:10px;padding:7px 0;border-top:1px solid var(--line);
- font-size:.94rem;line-height:1.45}
+.findings li{display:grid;grid-template-columns:4.4em minmax(0,1fr);gap:10px;padding:7px 0;
+ border-top:1px solid var(--line);font-size:.94rem;line-height:1.45}
 .level{font-weight:650;font-size:.88rem}
 .refuse .level{color:var(--refuse)}.warn .level{color:var(--warn)}.note .level{color:var(--note)}
 .wide{overflow-x:auto;margin:8px 0 18px;border:1px solid var(--line);border-radius:10px;background:var(--card)}
@@ -112,7 +115,7 @@ pre{white-space:pre-wrap;overflow-wrap:anywhere;font:.82rem/1.5 ui-monospace,SFM
 footer{margin-top:56px;padding-bottom:40px;font-size:.9rem}
 @media(max-width:520px){main,header,footer{padding-left:16px;padding-right:16px}header{padding-top:22px}
  figure{padding:10px 4px 6px;margin:0 -8px}th,td{padding:6px 10px}h2{margin-top:44px}
- .findings li{grid-template-columns:1fr;gap:0}}
+ .findings li{grid-template-columns:minmax(0,1fr);gap:0}}
 @media print{.controls,.tip{display:none!important}
  body{background:#fff;font-size:10.5pt}.wide{overflow:visible;border:0}figure{break-inside:avoid}
  tr,li{break-inside:avoid}main,header,footer{max-width:none;padding:0}

@@ -12,7 +12,7 @@ from vitlab.analysis.differences import Difference
 from vitlab.analysis.drawing import LOOKS
 from vitlab.analysis.power import MAX_SEEDS
 from vitlab.analysis.summary import costs, environment
-from vitlab.analysis.task_result import Pair, TaskResult, conclude_pair
+from vitlab.analysis.task_result import TaskResult, conclude_pair
 from vitlab.analysis.wording import about, count, interval_of_sizes, label, percent, plural, sentence, significant
 
 NONE = "\u2013"  # en dash
@@ -130,12 +130,17 @@ def pairs_table(result: TaskResult) -> str:
     return "".join(words) + table("Crossover and data efficiency", columns, [rows])
 
 
-def differences_table(pair: Pair) -> str:
-    """Return a pair's paired difference and data-efficiency ratio at each size, and which predictions are missing."""
+def differences_table(pair: Any, where: str = "on the same seeds") -> str:
+    """Return a pair's difference and data-efficiency ratio at each size.
+
+    Args:
+        pair: models, differences and data_efficiency (or None) of two models: a Pair, or an arm in two sweeps.
+        where: on which images and seeds they were compared.
+    """
     first, second = (label(model) for model in pair.models)
     efficiency = pair.data_efficiency
-    more, less = efficiency.needs_more, efficiency.needs_less
-    needed = {row["train_size"]: row for row in efficiency.at_sizes}
+    more, less = (efficiency.needs_more, efficiency.needs_less) if efficiency else (None, None)
+    needed = {row["train_size"]: row for row in efficiency.at_sizes} if efficiency else {}
     last = f"Times the images {label(more)} needs for {label(less)}\u2019s error" if more else "Images needed"
     columns = (
         "Images",
@@ -154,16 +159,20 @@ def differences_table(pair: Pair) -> str:
         cells = (
             f"{100 * row.difference:+.1f} points",
             NONE if row.interval is None else f"{100 * row.interval[0]:+.1f} to {100 * row.interval[1]:+.1f}",
-            NONE if row.adjusted_p_value is None else _p_value(row.adjusted_p_value),
-            NONE if row.mcnemar is None else _p_value(row.mcnemar.adjusted_p_value),
+            NONE if row.adjusted_p_value is None else p_value(row.adjusted_p_value),
+            NONE if row.mcnemar is None else p_value(row.mcnemar.adjusted_p_value),
             label(row.clear_leader) if row.clear_leader else "neither",
             row.num_seeds,
             _more_seeds(row),
             NONE if times is None else times["bound"] or significant(times["ratio"]),
         )
         rows.append(_row(cells, f'<th scope="row">{count(row.train_size)}</th>'))
-    remark = f'<p class="soft">{text(sentence(pair.image_remark))}</p>' if pair.image_remark else ""
-    return table(f"{first} and {second} at each size, on the same seeds", columns, [rows]) + remark
+    return table(f"{first} and {second} at each size, {where}", columns, [rows])
+
+
+def image_remark(pair: Any) -> str:
+    """Return what the comparison over test images lacks, in words."""
+    return f'<p class="soft">{text(sentence(pair.image_remark))}</p>' if pair.image_remark else ""
 
 
 def _more_seeds(row: Difference) -> str:
@@ -172,7 +181,8 @@ def _more_seeds(row: Difference) -> str:
     return f"over {MAX_SEEDS}" if row.more_seeds is None else count(row.more_seeds)
 
 
-def _p_value(p: float) -> str:
+def p_value(p: float) -> str:
+    """Return a p-value as tables give it."""
     return "below 0.001" if p < 0.001 else f"{p:.3f}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -11,8 +12,10 @@ from typing import Any
 from vitlab.analysis.dial_figure import draw_dial_figure
 from vitlab.analysis.figures import draw_figure
 from vitlab.analysis.latex import latex_tables
-from vitlab.analysis.page import write_page
+from vitlab.analysis.page import charted, write_page
 from vitlab.analysis.summary import headlines, summarize
+from vitlab.analysis.sweep_comparison import SweepComparison, compare_sweeps
+from vitlab.analysis.sweep_pairing import Sweep
 from vitlab.analysis.tables import curves_table, trials_table
 from vitlab.analysis.task_result import TaskResult, analyze_task
 from vitlab.atomic_file import atomic_file
@@ -28,7 +31,8 @@ def write_report(folders: Sequence[Path], out: Path | None = None, seed: int = 0
     A sweep with a dial also gets dial.png, .svg and .pdf.
 
     Args:
-        folders: sweep folders, one task each; several become panels and sections of one report.
+        folders: sweep folders, one task each; several become panels and sections of one report. Where several are of
+            one task, each is compared with the first of them.
         out: where to write; FOLDER/report for a single folder.
         seed: seed of the bootstrap.
 
@@ -44,8 +48,9 @@ def write_report(folders: Sequence[Path], out: Path | None = None, seed: int = 0
         )
     out = folders[0] / "report" if out is None else Path(out)
     results = read_sweeps(folders, seed)
-    written = json.dumps(summarize(results), indent=1, allow_nan=False) + "\n"
-    figures = {"curves": draw_figure(results)}
+    comparisons = compare_results(folders, results, seed)
+    written = json.dumps(summarize(results, comparisons), indent=1, allow_nan=False) + "\n"
+    figures = {"curves": draw_figure(charted(results, comparisons))}
     if any(result.dial for result in results):
         figures["dial"] = draw_dial_figure(results)
     files = {
@@ -53,7 +58,7 @@ def write_report(folders: Sequence[Path], out: Path | None = None, seed: int = 0
         "trials.csv": trials_table(results).encode(),
         "curves.csv": curves_table(results).encode(),
         "tables.tex": latex_tables(results).encode(),
-        "index.html": write_page(results).encode(),
+        "index.html": write_page(results, comparisons).encode(),
         # The summary comes last: where it is new, all the others are.
         "summary.json": written.encode(),
     }
@@ -72,18 +77,68 @@ def read_sweeps(folders: Sequence[Path], seed: int = 0) -> list[TaskResult]:
         seed: seed of the bootstrap.
 
     Raises:
-        ValueError: if a folder holds no finished trial.
+        ValueError: if a folder holds no finished trial, or is given twice.
     """
     plans = [load_plan(folder) for folder in folders]
     tasks = Counter(plan.task for plan in plans)
     results = []
-    for folder, plan in zip(folders, plans, strict=True):
-        name = plan.task if tasks[plan.task] == 1 else f"{plan.task} ({Path(folder).resolve().name})"
+    for folder, called, plan in zip(folders, names_of(folders), plans, strict=True):
+        name = plan.task if tasks[plan.task] == 1 else f"{plan.task} ({called})"
         result = analyze_task(plan, read_records(folder), name, seed, folder)
         if not result.points:
             raise ValueError(_nothing_to_report(folder, result))
         results.append(result)
     return results
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """Return the folders' names, with as many of the folders above them as it takes to tell all apart.
+
+    Args:
+        folders: sweep folders.
+
+    Raises:
+        ValueError: if one is given twice.
+    """
+    parts = [Path(folder).resolve().parts for folder in folders]
+    twice = [folder for folder, own in zip(folders, parts, strict=True) if parts.count(own) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} is given more than once; name each sweep folder once")
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(own[-length:]) for own in parts]
+        if len({*names}) == len(names):
+            break
+    return names
+
+
+def compare_results(folders: Sequence[Path], results: Sequence[TaskResult], seed: int = 0) -> list[SweepComparison]:
+    """Return each sweep against the first one of its task.
+
+    Args:
+        folders: sweep folders.
+        results: their analyses, in the same order.
+        seed: seed of the bootstrap.
+    """
+    first: dict[str, Sweep] = {}
+    comparisons = []
+    for folder, name, result in zip(folders, names_of(folders), results, strict=True):
+        sweep = Sweep(name, result, _fingerprint(folder))
+        task = result.plan.task
+        if task in first:
+            comparisons.append(compare_sweeps(first[task], sweep, seed))
+        first.setdefault(task, sweep)
+    return comparisons
+
+
+def _fingerprint(folder: Path) -> str | None:
+    """Return what the manifests of a sweep's smallest subsets say of its data; None where they name none or several."""
+    manifests = sorted((Path(folder) / "subsets").glob("n*-seed*.json"), key=lambda path: path.stat().st_size)
+    smallest = [path for path in manifests if path.name.partition("-")[0] == manifests[0].name.partition("-")[0]]
+    found = set()
+    for path in smallest:
+        with contextlib.suppress(ValueError):
+            found.add(json.loads(path.read_text(encoding="utf-8")).get("fingerprint"))
+    return found.pop() if len(found) == 1 else None
 
 
 def _nothing_to_report(folder: Path, result: TaskResult) -> str:

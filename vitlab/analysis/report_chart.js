@@ -128,7 +128,7 @@ class Chart {
     const errors = all.flatMap((point) => point.seeds.map((seed) => seed[1]));
     this.y = scale(errors.map((error) => 100 * error), view.logY, BOTTOM, TOP, { zero: true });
     this.drawFrame();
-    if (view.x === "images" && shown.length === this.data.models.length) this.drawCrossover();
+    if (view.x === "images" && shown.length === this.data.models.length) this.drawCrossovers();
     for (const model of shown) this.drawModel(model);
     this.drawNames(shown);
     this.ring = element("circle", { class: "ring pointer", r: 8, visibility: "hidden" }, "", this.svg);
@@ -159,17 +159,21 @@ class Chart {
     element("text", { class: "axis", x: middle, y: BOTTOM + 37, "text-anchor": "middle" }, AXES[view.x], this.svg);
   }
 
-  drawCrossover() {
-    const crossover = this.data.crossover;
-    if (!crossover) return;
-    if (crossover.interval) {
-      const [left, right] = crossover.interval.map((end, index) => this.px(end ?? [this.x.low, this.x.high][index]));
-      element("rect", { class: "span", x: left, width: right - left, y: TOP, height: BOTTOM - TOP }, "", this.svg);
-    }
-    const x = this.px(crossover.at), middle = Math.min(Math.max(x, LEFT + 145), this.end - 40);
-    element("line", { class: "cross", x1: x, x2: x, y1: TOP - 10, y2: BOTTOM }, "", this.svg);
-    const words = `crossover at about ${brief(+crossover.at.toPrecision(2))}`;
-    element("text", { class: "note", x: middle, y: TOP - 16, "text-anchor": "middle" }, words, this.svg);
+  drawCrossovers() {
+    const rows = this.data.crossovers, places = rows.map((row) => this.px(row.at));
+    const isClose = (one, other) => one !== undefined && other !== undefined && other - one < 46;
+    rows.forEach((row, index) => {
+      if (row.interval) {
+        const [left, right] = row.interval.map((end, side) => this.px(end ?? [this.x.low, this.x.high][side]));
+        element("rect", { class: "span", x: left, width: right - left, y: TOP, height: BOTTOM - TOP }, "", this.svg);
+      }
+      const x = places[index], isAlone = row.words.startsWith("crossover");
+      element("line", { class: "cross", x1: x, x2: x, y1: isAlone ? TOP - 10 : TOP, y2: BOTTOM }, "", this.svg);
+      if (!row.words) return;
+      const leans = isClose(places[index - 1], x) ? "start" : isClose(x, places[index + 1]) ? "end" : "middle";
+      const at = isAlone ? { x: Math.min(Math.max(x, LEFT + 145), this.end - 40), y: TOP - 16 } : { x, y: TOP - 4 };
+      element("text", { class: "note", ...at, "text-anchor": leans }, row.words, this.svg);
+    });
   }
 
   drawModel(model) {

@@ -11,8 +11,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from vitlab.analysis.comparison_wording import arm_words, conclude_comparison, conclude_pair_change, verdict
 from vitlab.analysis.fitted_curves import FittedCurve
 from vitlab.analysis.selection import Point
+from vitlab.analysis.sweep_comparison import ArmChange, SweepComparison
 from vitlab.analysis.task_result import Pair, TaskResult, conclude, conclude_pair
 from vitlab.analysis.wording import count, plural, sentence
 
@@ -20,22 +22,27 @@ SCHEMA = 1
 _COSTS = ("params", "macs", "seconds", "peak_memory_bytes", "examples_seen")
 
 
-def summarize(results: Sequence[TaskResult]) -> dict[str, Any]:
+def summarize(results: Sequence[TaskResult], comparisons: Sequence[SweepComparison] = ()) -> dict[str, Any]:
     """Return the summary of one or several tasks.
 
     Args:
         results: analyses, in the order to report them.
+        comparisons: of sweeps of one task with each other.
     """
     counts = [result.counts for result in results]
     return {
         "schema": SCHEMA,
         "complete": all(number["missing"] == number["untested"] == 0 for number in counts),
-        "headlines": [line for result in results for line in _headlines(result)],
+        "headlines": [
+            *(f"{one.together.name}: {conclude_comparison(one).words}." for one in comparisons),
+            *(line for result in results for line in _headlines(result)),
+        ],
         "counts": {key: sum(number[key] for number in counts) for key in counts[0]},
         "tasks": [_task(result) for result in results],
         "points": [{"task": r.name, **_point(point)} for r in results for point in r.points],
         "fits": [{"task": r.name, "model": model, **_fit(fit)} for r in results for model, fit in r.fits.items()],
         "pairs": [{"task": r.name, **_pair(pair)} for r in results for pair in r.pairs],
+        "comparison": [_comparison(one) for one in comparisons],
         "dials": [{"task": r.name, **dataclasses.asdict(r.dial)} for r in results if r.dial is not None],
         "fairness": [{"task": r.name, **dataclasses.asdict(finding)} for r in results for finding in r.findings],
         "costs": [{"task": r.name, **cost} for r in results for cost in costs(r)],
@@ -163,4 +170,42 @@ def _pair(pair: Pair) -> dict[str, Any]:
         },
         "data_efficiency": {**dataclasses.asdict(efficiency), "words": efficiency.words},
         "words": conclude_pair(pair).words,
+    }
+
+
+def _comparison(one: SweepComparison) -> dict[str, Any]:
+    names = [sweep.name for sweep in one.sweeps]
+    return {
+        "task": one.task,
+        "sweeps": names,
+        "results": [sweep.result.name for sweep in one.sweeps],
+        "words": conclude_comparison(one).words,
+        "arms": [{**_arm_change(change), "words": arm_words(change, one.sweeps)} for change in one.arms],
+        "pairs": [
+            {
+                "models": [list(models) for models in change.models],
+                "verdict": verdict(change),
+                "crossovers": [
+                    {"train_size": pair.crossover.train_size, "interval": list(pair.crossover.interval)}
+                    for pair in change.pairs
+                ],
+                "shift": None if change.shift is None else dataclasses.asdict(change.shift),
+                "is_paired": change.is_paired,
+                "gaps": [dataclasses.asdict(gap) for gap in change.gaps],
+                "words": conclude_pair_change(change, one.sweeps).words,
+            }
+            for change in one.pairs
+        ],
+        "settings": [dataclasses.asdict(change) for change in one.settings],
+        "fairness": [dataclasses.asdict(finding) for finding in one.findings],
+    }
+
+
+def _arm_change(change: ArmChange) -> dict[str, Any]:
+    efficiency = change.data_efficiency
+    return {
+        **dataclasses.asdict(change),
+        "data_efficiency": None
+        if efficiency is None
+        else {**dataclasses.asdict(efficiency), "words": efficiency.words},
     }

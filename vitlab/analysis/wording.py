@@ -6,11 +6,17 @@ import math
 from collections.abc import Sequence
 
 _LABELS = {"vit": "ViT", "cnn": "CNN", "resnet": "ResNet", "rnn": "RNN", "mlp": "MLP"}
+_AT = " @ "
 
 
 def label(model: str) -> str:
     """Return how a model's name is written in titles and legends ("vit" becomes "ViT")."""
     return _LABELS.get(model.lower(), model)
+
+
+def arm_in_sweep(model: str, sweep: str) -> str:
+    """Return how an arm is called where several sweeps have one of its name: "ViT @ sweep"."""
+    return f"{label(model)}{_AT}{sweep}"
 
 
 def the(model: str) -> str:
@@ -42,7 +48,17 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def short(name: str, longest: int = 16) -> str:
-    """Return the name, cut where a drawing has no room for all of it."""
+    """Return the name, cut where a drawing has no room for all of it.
+
+    Args:
+        name: of a model, or of an arm in a sweep: of these the sweep is cut in its middle, since names of sweeps often
+            begin alike.
+        longest: number of characters.
+    """
+    model, at, sweep = name.partition(_AT)
+    room = longest - len(model + at) - 1
+    if at and len(name) > longest and room >= 4:
+        return f"{model}{at}{sweep[: room - room // 2]}\u2026{sweep[-(room // 2) :]}"
     return name if len(name) <= longest else f"{name[: longest - 1]}\u2026"
 
 

@@ -1,0 +1,88 @@
+import dataclasses
+
+import made_up_sweeps as sweeps
+
+from vitlab.analysis.fairness_across import check_across
+from vitlab.analysis.settings_diff import compare_settings
+from vitlab.analysis.sweep_pairing import Sweep, as_one, match_arms, names_in_one
+from vitlab.analysis.task_result import analyze_task
+
+PLAN = sweeps.make_plan(train_sizes=sweeps.TWO_SIZES)
+
+
+def _sweep(name, plan=PLAN, edit=lambda record: record, curves=sweeps.AT_TWO_SIZES, seed=0):
+    records = [edit(record) for record in sweeps.matched_records(plan, curves=curves, seed=seed)]
+    return Sweep(name, analyze_task(plan, records))
+
+
+def _found(second, first=None):
+    pair = first or _sweep("old"), second
+    matched = match_arms(*pair)
+    together = as_one(*pair, names_in_one(*pair, matched), "both")
+    findings = check_across(pair, matched, compare_settings(*pair, matched), together)
+    return {finding.check: finding for finding in findings}
+
+
+def test_two_equal_sweeps_have_notes_alone():
+    found = _found(_sweep("new"))
+    assert {finding.level for finding in found.values()} == {"note"}
+    assert "the same in both sweeps" in found["repeated_arm"].words
+    assert "4 seeds shared" in found["different_subsets"].words
+
+
+def test_an_arm_with_equal_settings_and_other_errors_is_a_warning():
+    finding = _found(_sweep("new", seed=1))["repeated_arm"]
+    assert finding.level == "warn"
+    assert "same settings in both sweeps, yet" in finding.words
+
+
+def test_a_longer_budget_is_the_subject_alone_and_refused_beside_other_changes():
+    amounts = {size: 2 * amount for size, amount in PLAN.budget["amount"].items()}
+    longer = dataclasses.replace(PLAN, budget={"unit": "steps", "amount": amounts})
+    assert _found(_sweep("new", longer))["budget"].level == "note"
+    mixed = sweeps.with_settings(longer, "vit", model={"label_smoothing": 0.1})
+    finding = _found(_sweep("new", mixed))["budget"]
+    assert finding.level == "refuse"
+    assert "old 2,000 steps and new 4,000 steps" in finding.words
+    assert finding.train_sizes == (100, 8000)
+
+
+def test_unequal_tuning_is_refused():
+    fewer = dataclasses.replace(PLAN, learning_rates={**PLAN.learning_rates, "vit": [0.003]})
+    finding = _found(_sweep("new", fewer))["tuning_trials"]
+    assert finding.level == "refuse"
+    assert "ViT 3 and 1" in finding.words
+
+
+def test_another_data_set_is_another_test():
+    other = dataclasses.replace(PLAN, settings={"data": {"class_path": "vitlab.data.Digits"}})
+    found = _found(_sweep("new", other))
+    assert found["different_test_images"].level == "refuse"
+    assert found["different_subsets"].level == "warn"
+
+
+def test_data_whose_content_has_changed_is_another_test_too():
+    first, second = (dataclasses.replace(_sweep(name), fingerprint=name) for name in ("old", "new"))
+    assert "fingerprints" in _found(second, first)["different_test_images"].words
+
+
+def test_another_split_is_compared_without_pairs():
+    found = _found(_sweep("new", sweeps.with_settings(PLAN, "vit", data={"val_size": 0.3})))
+    assert "different_test_images" not in found
+    assert found["different_subsets"].models == ("vit",)
+
+
+def test_versions_differ_between_sweeps_as_between_arms():
+    found = _found(_sweep("new", edit=lambda record: record | {"versions": {"torch": "2.14.0", "vitlab": "0.1.0"}}))
+    assert found["mixed_versions"].level == "warn"
+    assert "The sweeps ran with different versions of torch: old with 2.15.0 and new with 2.14.0" in (
+        found["mixed_versions"].words
+    )
+
+
+def test_a_larger_network_is_told():
+    curves = {**sweeps.AT_TWO_SIZES, "vit": [0.3, 0.05]}
+    large = _sweep("new", edit=lambda record: record | {"params": 200_000}, curves=curves)
+    finding = _found(large)["params"]
+    assert finding.level == "warn"
+    assert "200,000" in finding.words

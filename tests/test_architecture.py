@@ -39,10 +39,11 @@ FOLDERS = {
         *("model_maps", "drawing", "page_data", "page", "measures"),
     ],
     "sweep": [
-        *("store", "kept_predictions", "nested_settings", "plan", "plan_file", "sweep_file", "record", "selection"),
-        *("schedule", "owners", "claims", "slurm_queue", "slurm_cancel", "status", "merge", "verify", "progress"),
-        *("trial", "srun", "worker", "worker_process", "in_process", "task_runner", "session_settings", "session"),
-        *("local_launcher", "slurm_job", "slurm_submission", "slurm_watch", "slurm_checks", "slurm_launcher"),
+        *("store", "kept_predictions", "nested_settings", "plan", "plan_file", "rate_search", "sweep_file", "record"),
+        *("selection", "schedule", "shared_plan", "owners", "claims", "slurm_queue", "slurm_cancel", "status", "merge"),
+        *("verify", "progress", "trial", "srun", "worker", "worker_process", "in_process", "task_runner"),
+        *("session_settings", "session", "local_launcher", "slurm_job", "slurm_submission", "slurm_watch"),
+        *("slurm_checks", "slurm_launcher"),
     ],
     "analysis": [
         *("wording", "bootstrap", "selection", "curve_models", "curve_fitting", "learning_curves", "running_best"),
@@ -61,7 +62,10 @@ FOLDERS = {
 ROOT_FILES = {"__init__", "atomic_file", "cli"}
 # What a folder may import of its own project beyond the order above, and of other projects.
 WITHOUT_TORCH = {
-    "analysis": {"sweep.plan", "sweep.plan_file", "sweep.store", "sweep.kept_predictions", "sweep.selection"}
+    "analysis": {
+        *("sweep.plan", "sweep.plan_file", "sweep.rate_search", "sweep.store", "sweep.kept_predictions"),
+        "sweep.selection",
+    }
 }
 THIRD_PARTY = {
     "attention": {"torch"},

@@ -137,7 +137,7 @@ def with_settings(plan: Plan, model: str, /, **parts: dict) -> Plan:
 
 def find(plan: Plan, records: Sequence[dict], chosen: dict | None = None) -> list[Finding]:
     """Return what the fairness check finds, choosing learning rates as the analysis does."""
-    chosen = chosen_learning_rates(records) if chosen is None else chosen
+    chosen = chosen_learning_rates(records, plan) if chosen is None else chosen
     return check_fairness(plan, records, chosen, select_points(records, chosen, plan.models, plan.seeds_of))
 
 

@@ -13,7 +13,7 @@ def schedule(plan):
 
 def test_a_log_file_gets_plain_lines_with_all_counts(schedule, make_record, capsys, monkeypatch):
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
-    shown = progress.Progress("task", 16, schedule)
+    shown = progress.Progress("task", schedule)
     task = schedule.take()
     schedule.finish(task, make_record(task[1]))
     task = schedule.take()
@@ -27,7 +27,7 @@ def test_a_log_file_gets_plain_lines_with_all_counts(schedule, make_record, caps
 
 
 def test_lines_do_not_fill_a_log_file(schedule, capsys):
-    shown = progress.Progress("task", 16, schedule)
+    shown = progress.Progress("task", schedule)
     for _ in range(100):
         shown.show()
     assert len(capsys.readouterr().err.splitlines()) == 1
@@ -35,7 +35,7 @@ def test_lines_do_not_fill_a_log_file(schedule, capsys):
 
 def test_people_get_a_bar(schedule, capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    shown = progress.Progress("task", 16, schedule)
+    shown = progress.Progress("task", schedule)
     shown.write("failed: a trial")
     shown.close()
     output = capsys.readouterr().err

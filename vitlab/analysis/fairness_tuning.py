@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitlab.analysis.finding import Finding, at_images
 from vitlab.analysis.selection import Record, selected_trials
 from vitlab.analysis.wording import count, label, listing, plural, the
+from vitlab.sweep.rate_search import num_undecided
 from vitlab.sweep.selection import chosen_learning_rates, is_selected
 
 _FEW_TESTED = 0.5  # share of the trials that were not chosen: below it, choices that moved explain their tests
@@ -23,8 +25,11 @@ def check_tuning(plan: Any, records: Sequence[Record], chosen: Mapping[tuple[str
         records: its trial records.
         chosen: learning rate by (model, train size).
     """
-    edges = [finding for model in plan.models for finding in _edges(plan, model, chosen)]
-    return [_trials(plan), *edges, *_monitored(plan), *_choices(plan, records, chosen), *_tests(plan, records, chosen)]
+    if plan.searches_rates:
+        tried, edges = _searched_trials(plan), _searched_edges(plan, chosen)
+    else:
+        tried, edges = _trials(plan), [finding for model in plan.models for finding in _edges(plan, model, chosen)]
+    return [tried, *edges, *_monitored(plan), *_choices(plan, records, chosen), *_tests(plan, records, chosen)]
 
 
 def _trials(plan: Any) -> Finding:
@@ -39,6 +44,44 @@ def _trials(plan: Any) -> Finding:
         f"{listing(few)} as many as the others ({max(planned.values())})."
     )
     return Finding("refuse", "tuning_trials", words, tuple(plan.models))
+
+
+def _searched_trials(plan: Any) -> Finding:
+    """A search gives every arm as many trials; where folders were merged or edited it may be otherwise."""
+    numbers = Counter((trial.model, trial.train_size) for trial in plan.trials) + Counter(num_undecided(plan))
+    counts = {size: {model: numbers[model, size] for model in plan.models} for size in plan.train_sizes}
+    uneven = tuple(size for size, by_model in counts.items() if len(set(by_model.values())) > 1)
+    if uneven:
+        arms = listing([f"{the(model)} {plural(number, 'trial')}" for model, number in counts[uneven[0]].items()])
+        words = (
+            f"Unequal tuning {at_images(uneven, plan.train_sizes)}: {arms} at {count(uneven[0])} images. Who tries "
+            "more finds better learning rates; run the sweep in a new folder, where the search gives all the same."
+        )
+        return Finding("refuse", "tuning_trials", words, tuple(plan.models), uneven)
+    per_arm = sorted(numbers.values())
+    most = plural(per_arm[-1], "trial")
+    number = most if per_arm[0] == per_arm[-1] else f"{count(per_arm[0])} to {most}"
+    words = f"Every arm: a search of {number} per size for its learning rate, as many as any other arm."
+    return Finding("note", "tuning_trials", words)
+
+
+def _searched_edges(plan: Any, chosen: Mapping[tuple[str, int], float]) -> list[Finding]:
+    """A search ends on the edge of what it tried only where it ran out of trials or of the ladder of rates."""
+    findings = []
+    undecided = num_undecided(plan)
+    for model in plan.models:
+        sizes = [size for size in plan.train_sizes if (model, size) in chosen and (model, size) not in undecided]
+        for end, name, side in ((min, "lowest", "below"), (max, "highest", "above")):
+            at = tuple(size for size in sizes if chosen[model, size] == end(plan.rates_of(model, size)))
+            if at:
+                rates = listing(sorted({f"{chosen[model, size]:g}" for size in at}, key=float))
+                words = (
+                    f"{label(model)}: the chosen learning rate is the {name} that its search tried ({rates}) "
+                    f"{at_images(at, plan.train_sizes)}, so a better one may lie {side} it; give `learning_rates` as a "
+                    "list that goes further, with as many rates for each arm, in a new folder."
+                )
+                findings.append(Finding("warn", "learning_rate_edge", words, (model,), at))
+    return findings
 
 
 def _edges(plan: Any, model: str, chosen: Mapping[tuple[str, int], float]) -> list[Finding]:
@@ -99,7 +142,7 @@ def _monitored(plan: Any) -> list[Finding]:
 
 def _choices(plan: Any, records: Sequence[Record], chosen: Mapping[tuple[str, int], float]) -> list[Finding]:
     """The rates that count are those that are best on validation data."""
-    best = chosen_learning_rates(records)
+    best = chosen_learning_rates(records, plan)
     other = sorted((arm for arm in chosen if arm in best and chosen[arm] != best[arm]), key=lambda arm: arm[::-1])
     if not other:
         return []

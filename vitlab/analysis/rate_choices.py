@@ -15,6 +15,9 @@ from vitlab.sweep.selection import chosen_learning_rates
 def rates_table(result: TaskResult, order: Sequence[str]) -> str:
     """Return the mean validation error over seeds at every learning rate, the chosen one marked.
 
+    Where rates were searched for, not all have all seeds; the number of seeds stands beside such a mean, and it can be
+    lower than that of the chosen rate, which is the best of those with all.
+
     Args:
         result: one task's analysis.
         order: all models of the page, for their colors.
@@ -27,7 +30,8 @@ def rates_table(result: TaskResult, order: Sequence[str]) -> str:
             errors[place].append(1 - record["val"]["accuracy"])
         else:
             failed[place] += 1
-    chosen = chosen_learning_rates(result.records)
+    searched = result.plan.searches_rates
+    chosen = chosen_learning_rates(result.records, result.plan)
     rates = sorted({rate for _, _, rate in (*errors, *failed)})
     bodies = []
     for model in result.models:
@@ -35,18 +39,24 @@ def rates_table(result: TaskResult, order: Sequence[str]) -> str:
         head = model_head(model, order, f'scope="rowgroup" rowspan="{len(sizes)}"')
         rows = []
         for index, size in enumerate(sizes):
-            cells = [
-                _cell(errors[model, size, rate], failed[model, size, rate], chosen.get((model, size)) == rate)
-                for rate in rates
-            ]
+            num_seeds = len(result.plan.seeds_of(size)) if searched else 0
+            best = chosen.get((model, size))
+            places = [(model, size, rate) for rate in rates]
+            cells = [_cell(errors[place], failed[place], place[-1] == best, num_seeds) for place in places]
             rows.append(f"<tr>{'' if index else head}<td>{count(size)}</td>{''.join(cells)}</tr>")
         bodies.append(rows)
     columns = ("Model", "Images", *(f"{rate:g}" for rate in rates))
-    return table("Validation error by learning rate: mean over seeds, the chosen rate in bold", columns, bodies)
+    title = "Validation error by learning rate: mean over seeds, the chosen rate in bold"
+    if searched:
+        title += "; searched for, so most rates have some of the seeds, and only those with all can be chosen"
+    return table(title, columns, bodies)
 
 
-def _cell(errors: Sequence[float], num_failed: int, is_chosen: bool) -> str:
+def _cell(errors: Sequence[float], num_failed: int, is_chosen: bool, num_seeds: int) -> str:
+    """Say the mean error; `num_seeds` are those of the size where rates may have fewer, and 0 where they may not."""
     words = percent(statistics.fmean(errors)) if errors else NONE
+    if errors and len(errors) + num_failed < num_seeds:
+        words += f" ({plural(len(errors) + num_failed, 'seed')})"
     if num_failed:
         words += f" ({plural(num_failed, 'trial')} failed)"
     return f"<td><strong>{text(words)}</strong></td>" if is_chosen else f"<td>{text(words)}</td>"

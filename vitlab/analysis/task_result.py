@@ -24,6 +24,7 @@ from vitlab.analysis.fitted_curves import FittedCurve, fit_curve
 from vitlab.analysis.image_comparison import ImageAnswers, compare_images
 from vitlab.analysis.selection import Point, Record, paired_errors, select_points, selected_trials
 from vitlab.analysis.wording import label, listing
+from vitlab.sweep.rate_search import num_undecided
 from vitlab.sweep.selection import chosen_learning_rates, is_selected
 
 
@@ -103,14 +104,15 @@ class TaskResult:
     @property
     def counts(self) -> dict[str, int]:
         """Return how many trials are planned, done, failed and missing, and how many selected ones are tested."""
-        chosen = chosen_learning_rates(self.records)
+        chosen = chosen_learning_rates(self.records, self.plan)
         untested = [record for record in self.records if is_selected(record, chosen) and not record.get("test")]
         recorded = {record["id"] for record in self.records}
+        undecided = sum(num_undecided(self.plan).values())  # trials that a search for learning rates has yet to name
         return {
-            "planned": len(self.plan.trials),
+            "planned": len(self.plan.trials) + undecided,
             "done": sum(record["status"] == "done" for record in self.records),
             "failed": sum(record["status"] == "failed" for record in self.records),
-            "missing": sum(trial.id not in recorded for trial in self.plan.trials),
+            "missing": sum(trial.id not in recorded for trial in self.plan.trials) + undecided,
             "selected": len(self.selected),
             "untested": len(untested),
         }
@@ -130,7 +132,7 @@ def analyze_task(
     """
     planned = {trial.id for trial in plan.trials}
     records = sorted((record for record in records if record["id"] in planned), key=lambda record: record["id"])
-    chosen = chosen_learning_rates(records)
+    chosen = chosen_learning_rates(records, plan)
     points = select_points(records, chosen, plan.models, plan.seeds_of, seed)
     present = list(dict.fromkeys(point.model for point in points))
     fits = {}

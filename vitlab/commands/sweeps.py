@@ -124,7 +124,7 @@ def _sweep(options: argparse.Namespace) -> int:
     except SweepStoppedError as stop:
         print(f"vitlab: {stop}", file=sys.stderr)
         return 128 + stop.number
-    print(f"{plan.task}: {counts.done} done, {counts.failed} failed, {counts.missing} missing of {len(plan.trials)}")
+    print(f"{plan.task}: {counts.done} done, {counts.failed} failed, {counts.missing} missing of {counts.total}")
     if counts.untested:
         print(f"{counts.untested} selected trials are not tested")
     if counts.failed or (counts.untested and not counts.missing):

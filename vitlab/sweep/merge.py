@@ -17,6 +17,7 @@ from vitlab.atomic_file import TEMPORARY_PREFIX, atomic_file
 from vitlab.sweep.kept_predictions import predictions_path
 from vitlab.sweep.plan import Plan, Trial
 from vitlab.sweep.plan_file import load_plan, write_plan
+from vitlab.sweep.rate_search import num_undecided
 from vitlab.sweep.store import (
     Record,
     checkpoint_path,
@@ -174,7 +175,7 @@ def _copy_trials(plan: Plan, folders: Sequence[Path], building: Path) -> MergeCo
             _copy_first([predictions_path(folder, trial.id) for folder, record in found if record["test"]], building)
     planned = {trial.id for trial in plan.trials}
     left_out = sum(len(ids - planned) for ids in recorded.values())
-    missing = len(plan.trials) - statuses.total()
+    missing = len(plan.trials) - statuses.total() + sum(num_undecided(plan).values())
     return MergeCounts(statuses["done"], statuses["failed"], missing, twice, left_out)
 
 

@@ -46,7 +46,7 @@ class Trial:
     @property
     def work(self) -> int:
         """How long it takes, in units that compare trials of one sweep: its steps, or its images times epochs."""
-        return self.budget["amount"] * (1 if self.budget["unit"] == "steps" else self.train_size)
+        return _work(self.budget["unit"], self.budget["amount"], self.train_size)
 
     @property
     def has_many_processes(self) -> bool:
@@ -105,7 +105,8 @@ class Plan:
     @cached_property
     def trials(self) -> list[Trial]:
         """All trials, small data sizes first so that a first picture is there early."""
-        return list(self._trials())
+        arms = itertools.product(self.train_sizes, self.models)
+        return [trial for size, model in arms for trial in self.trials_of(model, size)]
 
     @property
     def searches_rates(self) -> bool:
@@ -207,29 +208,36 @@ class Plan:
             sizes = ", ".join(map(str, self.train_sizes))
             raise ValueError(f"the sweep has no {train_size} images; it has {sizes}: add the size first")
 
-    def _trials(self) -> Iterator[Trial]:
-        """Yield the trials; what those of a model and size have in common they share, so that many take little room."""
-        for train_size, model in itertools.product(self.train_sizes, self.models):
-            budget = {"unit": self.budget["unit"], "amount": self.budget["amount"][str(train_size)]}
-            axes = {
-                "seed_everything": None,
-                "data": {"train_size": train_size, "seed": None},
-                "model": {"learning_rate": None},
-                "trainer": _training_length(**budget),
-            }
-            shared = merge(self.settings_of(model), axes)
-            grid, added = self.learning_rates[model], self.added_rates(model, train_size)
-            for seed in self.seeds_of(train_size):
-                settings = {**shared, "seed_everything": seed, "data": {**shared["data"], "seed": seed}}
-                extra = [rate for rate, seeds in added.items() if seed in seeds and rate not in grid]
-                for rate in sorted([*grid, *extra]) if extra else grid:
-                    own = {**settings, "model": {**shared["model"], "learning_rate": rate}}
-                    yield Trial(self.task, model, train_size, seed, rate, budget, own)
+    def trials_of(self, model: str, train_size: int) -> Iterator[Trial]:
+        """Yield the trials of one arm; what they have in common they share, so that many take little room."""
+        budget = {"unit": self.budget["unit"], "amount": self.budget["amount"][str(train_size)]}
+        axes = {
+            "seed_everything": None,
+            "data": {"train_size": train_size, "seed": None},
+            "model": {"learning_rate": None},
+            "trainer": _training_length(**budget),
+        }
+        shared = merge(self.settings_of(model), axes)
+        grid, added = self.learning_rates[model], self.added_rates(model, train_size)
+        for seed in self.seeds_of(train_size):
+            settings = {**shared, "seed_everything": seed, "data": {**shared["data"], "seed": seed}}
+            extra = [rate for rate, seeds in added.items() if seed in seeds and rate not in grid]
+            for rate in sorted([*grid, *extra]) if extra else grid:
+                own = {**settings, "model": {**shared["model"], "learning_rate": rate}}
+                yield Trial(self.task, model, train_size, seed, rate, budget, own)
+
+    def work_at(self, train_size: int) -> int:
+        """Return how long a trial at a train size takes, in the units of `Trial.work`."""
+        return _work(self.budget["unit"], self.budget["amount"][str(train_size)], train_size)
 
 
 def _in_order(by_size: dict[str, Any]) -> dict[str, Any]:
     """Sort by train size, so that plans that have grown in another order are equal and read the same."""
     return {size: by_size[size] for size in sorted(by_size, key=int)}
+
+
+def _work(unit: str, amount: int, train_size: int) -> int:
+    return amount * (1 if unit == "steps" else train_size)
 
 
 def _training_length(unit: str, amount: int) -> dict[str, Any]:

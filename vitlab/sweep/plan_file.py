@@ -86,8 +86,6 @@ def write_plan(folder: Path, plan: Plan) -> Plan:
     """Write the plan into its sweep folder, which `check_folder` has admitted.
 
     Of two launchers that find an empty folder at the same time, one writes its plan and the other checks against it.
-    Of two that grow a plan at the same time, both are heard if each calls this again: what one's writing has taken
-    back, the other's next call puts there once more.
 
     Returns:
         The plan that stands there now: the given one with what the one in the folder had grown by.
@@ -103,6 +101,22 @@ def write_plan(folder: Path, plan: Plan) -> Plan:
         if load_plan(folder) != grown:
             _write(folder, grown, replace=True)
         return grown
+
+
+def add_growth(folder: Path, plan: Plan) -> Plan:
+    """Have the plan of a sweep folder grow by what a plan of the same sweep has grown by, and return it.
+
+    There is no lock: of two that call this at the same moment, one may take back what the other has added. Call it
+    again when the file has changed; `shared_plan` does.
+
+    Raises:
+        ValueError: The folder holds no sweep, or its plan cannot be read.
+    """
+    there = load_plan(folder)
+    united = there.with_growth_of(plan)
+    if united != there:
+        _write(folder, united, replace=True)
+    return united
 
 
 def _write(folder: Path, plan: Plan, replace: bool) -> None:

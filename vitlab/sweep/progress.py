@@ -19,14 +19,15 @@ class Progress:
 
     Args:
         name: What runs.
-        total: Number of trials.
         schedule: How far it is; the time left is judged by what this run does.
     """
 
-    def __init__(self, name: str, total: int, schedule: Schedule) -> None:
+    def __init__(self, name: str, schedule: Schedule) -> None:
         self._watched = sys.stderr.isatty()
-        self._bar = tqdm(total=total, desc=name, bar_format=_BAR, dynamic_ncols=True, disable=not self._watched)
-        self._name, self._total = name, total
+        self._bar = tqdm(
+            total=schedule.counts().total, desc=name, bar_format=_BAR, dynamic_ncols=True, disable=not self._watched
+        )
+        self._name = name
         self._start = time.monotonic()
         self._next_line = 0.0
         self._schedule = schedule
@@ -40,11 +41,11 @@ class Progress:
         parts = [f"done {counts.done}", f"failed {counts.failed}", f"running {counts.running}"]
         state = ", ".join([*parts, self._time_left()])
         if self._watched:
-            self._bar.n = ended
+            self._bar.n, self._bar.total = ended, counts.total
             self._bar.set_postfix_str(state)
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
-            print(f"{self._name} {ended}/{self._total}: {state}", file=sys.stderr, flush=True)
+            print(f"{self._name} {ended}/{counts.total}: {state}", file=sys.stderr, flush=True)
 
     def write(self, message: str) -> None:
         """Print a line above the bar."""

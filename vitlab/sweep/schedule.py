@@ -1,17 +1,19 @@
 """What to do next in a sweep: first train, then test what validation data chose. Pure bookkeeping, no processes.
 
 An arm is one model at one data size. Only when all its trials have ended is its learning rate chosen, and only then
-are the trials at that rate tested: nobody sees a test number that could steer a choice.
+are the trials at that rate tested: nobody sees a test number that could steer a choice. Where rates are searched for,
+an arm whose trials have ended may get more of them, and is chosen for when the search is over.
 
 Everything here takes the same time for a sweep of ten trials and of a hundred thousand, but for the beginning.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from vitlab.sweep.plan import Plan, Trial
+from vitlab.sweep.rate_search import grown, num_undecided, unstarted_trials
 from vitlab.sweep.selection import Arm, chosen_learning_rates, is_selected
 from vitlab.sweep.store import Record
 
@@ -23,7 +25,8 @@ class Counts:
     """How far a sweep is, in trials.
 
     `untested` are done and selected, but the test data could not be or has not been read; `failed_now` is how many
-    trainings and tests have failed since this schedule was made, `elsewhere` how many others are at work on.
+    trainings and tests have failed since this schedule was made, `elsewhere` how many others are at work on. Trials
+    that a search for learning rates has yet to name are missing as well.
     """
 
     done: int
@@ -33,6 +36,11 @@ class Counts:
     untested: int
     failed_now: int = 0
     elsewhere: int = 0
+
+    @property
+    def total(self) -> int:
+        """All trials."""
+        return self.done + self.failed + self.running + self.missing
 
 
 class Schedule:
@@ -47,26 +55,55 @@ class Schedule:
     def __init__(
         self, plan: Plan, records: Iterable[Record | None], may_do: Callable[[Task], bool] = lambda task: True
     ) -> None:
+        by_id = {record["id"]: record for record in records if record}
+        self._plan = grown(plan, by_id)
         self._may_do = may_do
-        self._trials = {trial.id: trial for trial in plan.trials}
-        self._records = {record["id"]: record for record in records if record and record["id"] in self._trials}
-        self._statuses = Counter(record["status"] for record in self._records.values())
-        self._work_left = sum(trial.work for trial in plan.trials if trial.id not in self._records)
+        self._trials: dict[str, Trial] = {}
+        self._records: dict[str, Record] = {}
+        self._statuses: Counter[str] = Counter()
+        self._work_left = 0
         self._failed_now = 0
         self._arms: dict[Arm, list[Trial]] = {}
-        for trial in plan.trials:
-            self._arms.setdefault(_arm(trial), []).append(trial)
-        self._num_unfinished = Counter(_arm(trial) for trial in plan.trials if trial.id not in self._records)
+        self._num_unfinished: Counter[Arm] = Counter()
         self._selected: dict[Arm, list[Trial]] = {}
         self._untested: set[str] = set()
         self._running: set[str] = set()
         self._elsewhere: dict[str, Task] = {}
         self._open: dict[str, OrderedDict[str, Task]] = {"test": OrderedDict(), "fit": OrderedDict()}
-        for trial in plan.trials:
-            if trial.id not in self._records and may_do(("fit", trial)):
-                self._open["fit"][trial.id] = ("fit", trial)
+        self._add(self._plan.trials, by_id)
         for arm in reversed(self._arms):
             self._add_tests(arm)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan, with all that it has grown by."""
+        return self._plan
+
+    def grow(self, plan: Plan) -> None:
+        """Take in what a plan of the same sweep has more, such as other launchers have added."""
+        united = self._plan if plan is self._plan else self._plan.with_growth_of(plan)
+        if united == self._plan:
+            return
+        self._plan = grown(united, self._records)
+        new = [trial for trial in self._plan.trials if trial.id not in self._trials]
+        for arm in {_arm(trial) for trial in new}:  # what it has chosen counts no more until these have ended
+            for trial in self._selected.pop(arm, ()):
+                self._untested.discard(trial.id)
+                self._open["test"].pop(trial.id, None)
+        self._add(new, {})
+
+    def _add(self, trials: Iterable[Trial], records: Mapping[str, Record]) -> None:
+        for trial in trials:
+            self._trials[trial.id] = trial
+            self._arms.setdefault(_arm(trial), []).append(trial)
+            if trial.id in records:
+                self._records[trial.id] = records[trial.id]
+                self._statuses[records[trial.id]["status"]] += 1
+                continue
+            self._num_unfinished[_arm(trial)] += 1
+            self._work_left += trial.work
+            if self._may_do(("fit", trial)):
+                self._open["fit"][trial.id] = ("fit", trial)
 
     def take(self, with_fits: bool = True) -> Task | None:
         """Hand out the next task, tests first.
@@ -135,8 +172,10 @@ class Schedule:
 
     @property
     def open_fits(self) -> list[Trial]:
-        """The trials that wait for their training."""
-        return [trial for _, trial in self._open["fit"].values()]
+        """The trials that wait for their training, and one of each arm that a search has not come to, by size."""
+        trials = [trial for _, trial in self._open["fit"].values()]
+        later = [trial for trial in unstarted_trials(self._plan) if self._may_do(("fit", trial))]
+        return sorted([*trials, *later], key=lambda trial: trial.train_size) if later else trials
 
     @property
     def num_open(self) -> int:
@@ -160,7 +199,8 @@ class Schedule:
 
     def work_left(self) -> int:
         """Training that has not ended yet, in the units of `Trial.work`."""
-        return self._work_left
+        later = num_undecided(self._plan)
+        return self._work_left + sum(number * self._plan.work_at(size) for (_, size), number in later.items())
 
     def counts(self) -> Counts:
         """Count the trials by what has become of them."""
@@ -169,7 +209,7 @@ class Schedule:
             done=self._statuses["done"],
             failed=self._statuses["failed"],
             running=running,
-            missing=len(self._trials) - len(self._records) - running,
+            missing=len(self._trials) - len(self._records) - running + sum(num_undecided(self._plan).values()),
             untested=len(self._untested),
             failed_now=self._failed_now,
             elsewhere=len(self._elsewhere),
@@ -192,6 +232,7 @@ class Schedule:
         if before is None:
             self._num_unfinished[arm] -= 1
             self._work_left -= trial.work
+            self._search(arm)
             self._add_tests(arm)
         else:
             self._statuses[before["status"]] -= 1
@@ -199,12 +240,17 @@ class Schedule:
                 self._untested.discard(trial.id)
         return self._unneeded(arm)
 
+    def _search(self, arm: Arm) -> None:
+        """Once an arm is trained, see what its search asks for next, here and at the next larger size."""
+        if not self._num_unfinished[arm]:
+            self.grow(grown(self._plan, self._records, [arm[0]]))
+
     def _add_tests(self, arm: Arm) -> None:
         """Once an arm is trained, choose its learning rate and put the tests of that choice in front."""
         if self._num_unfinished[arm]:
             return
         records = self._records
-        chosen = chosen_learning_rates(records[trial.id] for trial in self._arms[arm])
+        chosen = chosen_learning_rates((records[trial.id] for trial in self._arms[arm]), self._plan)
         self._selected[arm] = [trial for trial in self._arms[arm] if is_selected(records[trial.id], chosen)]
         untested = [trial for trial in self._selected[arm] if records[trial.id]["test"] is None]
         self._untested.update(trial.id for trial in untested)

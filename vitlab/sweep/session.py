@@ -21,6 +21,7 @@ from vitlab.sweep.plan_file import check_folder, write_plan
 from vitlab.sweep.progress import Progress
 from vitlab.sweep.schedule import Counts, Schedule, Task
 from vitlab.sweep.session_settings import SessionSettings
+from vitlab.sweep.shared_plan import SharedPlan
 from vitlab.sweep.store import Record
 from vitlab.sweep.task_runner import TaskRunner, Worker
 from vitlab.sweep.worker_process import WorkerProcess
@@ -79,6 +80,7 @@ class Session:
             if _is_alone(owner, watch):
                 store.remove_unfinished(self.folder, owner_path(self.folder, owner.id).stat().st_mtime)
             schedule = self._make_schedule()
+            self._shared_plan = SharedPlan(self.folder, schedule)
             if schedule.is_finished:
                 self._begin(schedule)
                 self._tidy(schedule, watch)
@@ -118,11 +120,13 @@ class Session:
         return trial_id in self._retry and self._retry[trial_id] == self._written_at(trial_id)
 
     def _begin(self, schedule: Schedule) -> None:
-        self.plan = write_plan(self.folder, self.plan)
+        write_plan(self.folder, self.plan)
+        self._shared_plan.sync()
         store.remove_weights(self.folder, schedule.unneeded())
 
     def _tidy(self, schedule: Schedule, watch: Watch) -> None:
         """Clear away what killed owners have left of a sweep that is done."""
+        self._shared_plan.sync()
         if schedule.counts().missing == 0 and _is_alone(self._owner, watch):
             remove_claims(self.folder, schedule.finished_ids)
             bury_the_dead(self.folder)
@@ -154,7 +158,7 @@ class Session:
 
     def _work_off(self, schedule: Schedule, executor: Executor) -> None:
         running: dict[Future, tuple[Worker, Task]] = {}
-        progress = Progress(self.plan.task, len(self.plan.trials), schedule)
+        progress = Progress(self.plan.task, schedule)
         try:
             self._loop(schedule, executor, running, progress)
         except KeyboardInterrupt:
@@ -261,14 +265,17 @@ class Session:
     def _finish(self, schedule: Schedule, task: Task, record: Record) -> None:
         self._claims.finish(task[1].id)
         store.remove_weights(self.folder, schedule.finish(task, record))
+        self._shared_plan.sync()
 
     def _refresh(self, schedule: Schedule) -> None:
-        """See what others have done, and let what they were at work on be asked for again."""
+        """See what others have done and planned, and let what they were at work on be asked for again."""
+        self._shared_plan.sync()
         new = store.record_ids(self.folder) - schedule.finished_ids
         tests = {trial.id for kind, trial in schedule.elsewhere if kind == "test"}
         for record in store.read_outlines(self.folder, new | tests):
             if not self._is_to_be_retried(record["id"]):
                 store.remove_weights(self.folder, schedule.note(record))
+        self._shared_plan.sync()
         schedule.look_again()
 
     def _drain(self, schedule: Schedule, running: dict, progress: Progress) -> None:

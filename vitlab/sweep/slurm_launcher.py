@@ -20,6 +20,7 @@ from vitlab.sweep.plan_file import check_folder, write_plan
 from vitlab.sweep.progress import Progress
 from vitlab.sweep.schedule import Counts, Schedule
 from vitlab.sweep.session_settings import SessionSettings
+from vitlab.sweep.shared_plan import SharedPlan
 from vitlab.sweep.slurm_checks import check_devices, check_models, check_submitit
 from vitlab.sweep.slurm_job import Shape, SlurmJob
 from vitlab.sweep.slurm_queue import QueueUnavailableError
@@ -98,12 +99,12 @@ class _Campaign:
         self._launcher, self._plan, self._owner, self._folder = launcher, plan, owner, owner.folder
         self._living = Watch(owner.folder)
         self._claims = Claims(owner, self._living)
-        self._shapes = {trial.id: shape_of(trial) for trial in plan.trials}
         self._may_submit = self._claims.claim(SUBMITTING) is not None
         if launcher.settings.retry_failed:
             self._forget_failures()
         self._jobs = SlurmWatch(owner.folder, launcher.settings.max_attempts, self._say)
         self._schedule = Schedule(plan, store.read_outlines(owner.folder))
+        self._shared_plan = SharedPlan(owner.folder, self._schedule)
         self._failed_before = self._schedule.counts().failed
         self._holders: dict[str, str] = {}  # which living owner holds which trial
         self._missing: Counter[Shape] = Counter()  # how many jobs too few there were at the last look
@@ -115,9 +116,10 @@ class _Campaign:
     def run(self) -> Counts:
         """Submit and watch until all trials have ended."""
         try:
+            self._shared_plan.sync()
             store.remove_weights(self._folder, self._schedule.unneeded())
             if not self._schedule.is_finished:
-                self._progress = Progress(self._plan.task, len(self._plan.trials), self)
+                self._progress = Progress(self._plan.task, self)
                 self._work()
                 self._progress.close()
             if self._schedule.is_finished:
@@ -202,7 +204,7 @@ class _Campaign:
         num_fits: Counter[Shape] = Counter()
         for kind, trial in self._schedule.open_tasks:
             if trial.id not in self._holders:
-                num_fits[self._shapes[trial.id]] += kind == "fit"
+                num_fits[shape_of(trial)] += kind == "fit"
         capacity, per_job = self._jobs.capacity(living), self._launcher.trials_per_job
         return Counter({shape: jobs_needed(fits, capacity.get(shape, []), per_job) for shape, fits in num_fits.items()})
 
@@ -259,6 +261,7 @@ class _Campaign:
         tests = {trial.id for kind, trial in self._schedule.open_tasks if kind == "test"}
         for record in store.read_records(self._folder, new | tests):
             store.remove_weights(self._folder, self._schedule.note(record))
+        self._shared_plan.sync()
 
     def _tidy(self) -> None:
         """Clear away what killed owners have left of a sweep that is done, once the last jobs have ended."""

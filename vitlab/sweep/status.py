@@ -11,6 +11,7 @@ from vitlab.sweep.claims import claimed_trials
 from vitlab.sweep.owners import Heartbeat, Watch, owner_path
 from vitlab.sweep.plan import Plan
 from vitlab.sweep.plan_file import load_plan
+from vitlab.sweep.rate_search import num_undecided
 from vitlab.sweep.schedule import Schedule
 from vitlab.sweep.selection import Arm
 from vitlab.sweep.store import read_outlines
@@ -50,13 +51,14 @@ def _describe(folder: Path) -> str:
     claims = {trial_id: name for trial_id, name in claimed_trials(folder).items() if name in names}
     records = read_outlines(folder)
     statuses = dict.fromkeys(claims, "running") | {record["id"]: record["status"] for record in records}
-    by_arm: dict[Arm, Counter[str]] = {}
-    for trial in plan.trials:
+    schedule = Schedule(plan, records)
+    by_arm = {arm: Counter(missing=number) for arm, number in num_undecided(schedule.plan).items()}
+    for trial in schedule.plan.trials:
         by_arm.setdefault((trial.model, trial.train_size), Counter())[statuses.get(trial.id, "missing")] += 1
     counts = sum(by_arm.values(), Counter())
-    untested = Schedule(plan, records).counts().untested
+    untested = schedule.counts().untested
     lines = [
-        f"{plan.task}: " + ", ".join(f"{counts[status]} {status}" for status in _STATUSES) + f" of {len(plan.trials)}",
+        f"{plan.task}: " + ", ".join(f"{counts[status]} {status}" for status in _STATUSES) + f" of {counts.total()}",
         *([f"{untested} selected trials are not tested yet"] if untested else []),
         *_at_work(folder, owners, Counter(claims.values())),
     ]

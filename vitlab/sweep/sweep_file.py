@@ -14,6 +14,7 @@ from vitlab.sweep.nested_settings import merge
 from vitlab.sweep.plan import AXES, BUDGET_UNITS, Plan
 
 _KEYS = ("task", "title", "configs", "models", "train_sizes", "seeds", "learning_rates", "budget", "settings", "dial")
+AUTO = "auto"  # learning rates are searched for as the sweep goes
 _OPTIONAL = ("title", "configs", "settings", "dial")
 
 
@@ -116,6 +117,8 @@ def _whole_numbers(path: Path, key: str, values: Any, least: int) -> list[int]:
 
 
 def _learning_rates(path: Path, rates: Any, models: list[str]) -> dict[str, list[float]]:
+    if rates == AUTO:
+        return {name: [] for name in models}
     by_model = rates if isinstance(rates, dict) else dict.fromkeys(models, rates)
     if set(by_model) != set(models):
         raise ValueError(f"{path}: learning_rates is for {_listed(by_model)}, but the models are {_listed(models)}")
@@ -124,7 +127,8 @@ def _learning_rates(path: Path, rates: Any, models: list[str]) -> dict[str, list
         if not valid or not grid:
             raise ValueError(
                 f"{path}: learning_rates of {name} is {grid!r}; give a list of one or more positive numbers, "
-                "such as [0.001, 0.003] (YAML reads 1e-3 as text: write 0.001 or 1.0e-3)"
+                "such as [0.001, 0.003] (YAML reads 1e-3 as text: write 0.001 or 1.0e-3), or `learning_rates: auto` "
+                "to have them searched for, for all arms"
             )
         _check_different(path, "learning_rates", grid)
     if len({len(grid) for grid in by_model.values()}) > 1:

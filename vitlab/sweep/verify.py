@@ -17,6 +17,7 @@ from vitlab.sweep.claims import SUBMITTING
 from vitlab.sweep.kept_predictions import FOLDER, read_predictions
 from vitlab.sweep.plan import Plan, Trial
 from vitlab.sweep.plan_file import load_plan
+from vitlab.sweep.rate_search import grown
 from vitlab.sweep.record import complaints, settings_in
 from vitlab.sweep.selection import Arm, chosen_learning_rates, is_selected
 from vitlab.sweep.store import PARTS, Record, file_names, outline, read_record, record_ids, record_path
@@ -126,11 +127,12 @@ def _about_orphans(orphans: Iterable[Record], plan: Plan) -> Iterator[Finding]:
 def _choices(plan: Plan, records: Mapping[str, Record]) -> tuple[set[str], set[str]]:
     """Return the trials of the arms that are trained, and those of them whose learning rate is chosen."""
     arms: dict[Arm, list[str]] = defaultdict(list)
+    plan = grown(plan, records)  # an arm whose search goes on has no choice yet
     for trial in plan.trials:
         arms[trial.model, trial.train_size].append(trial.id)
     trained = [ids for ids in arms.values() if all(trial_id in records for trial_id in ids)]
     decided = {trial_id for ids in trained for trial_id in ids}
-    chosen = chosen_learning_rates(records[trial_id] for trial_id in decided)
+    chosen = chosen_learning_rates((records[trial_id] for trial_id in decided), plan)
     return decided, {trial_id for trial_id in decided if is_selected(records[trial_id], chosen)}
 
 

@@ -29,7 +29,7 @@ FOLDERS = {
     ],
     "training": [
         *("optimizer", "transcription", "objective", "label_objective", "mask_objective", "sequence_objective"),
-        *("sharding", "classifier", "predictions", "settings_errors", "resume", "run", "throughput"),
+        *("sharding", "classifier", "predictions", "settings_errors", "resume", "run", "throughput", "step_cost"),
         *("attention_cost", "sequence_cost", "checkpoint"),
     ],
     "inspection": [
@@ -43,7 +43,7 @@ FOLDERS = {
         *("selection", "schedule", "shared_plan", "owners", "claims", "slurm_queue", "slurm_cancel", "status", "merge"),
         *("verify", "progress", "trial", "srun", "worker", "worker_process", "in_process", "task_runner"),
         *("session_settings", "session", "local_launcher", "slurm_job", "slurm_submission", "slurm_watch"),
-        *("slurm_checks", "slurm_launcher"),
+        *("slurm_checks", "budget", "slurm_launcher"),
     ],
     "analysis": [
         *("wording", "bootstrap", "selection", "curve_models", "curve_fitting", "learning_curves", "running_best"),

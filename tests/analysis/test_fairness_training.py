@@ -1,3 +1,5 @@
+import dataclasses
+
 import made_up_sweeps as sweeps
 import pytest
 
@@ -92,3 +94,70 @@ def test_trials_that_have_not_run_in_one_arm_are_warned_of_with_the_size(seeds):
     flaw = sweeps.only_flaw(plan, records)
     assert (flaw.level, flaw.check, flaw.models, flaw.train_sizes) == ("warn", "missing_trials", ("cnn",), (600,))
     assert f"ViT 0 and CNN {seeds}, unequal at 600 images" in flaw.words
+
+
+def measured_plan(unit="seconds", amount=10.0):
+    """A plan whose budget was measured: a step of the ViT costs twice a step of the CNN."""
+    plan = sweeps.make_plan()
+    steps = {"vit": dict.fromkeys(plan.budget["amount"], 500), "cnn": dict.fromkeys(plan.budget["amount"], 1000)}
+    measured = {"step": {}} | ({"machine": "node7 (cpu)"} if unit == "seconds" else {})
+    amounts = dict.fromkeys(plan.budget["amount"], amount)
+    return dataclasses.replace(plan, budget={"unit": unit, "amount": amounts, "steps": steps, "measured": measured})
+
+
+def measured_records(plan, taken=10.0):
+    return [record | {"train_seconds": taken} for record in sweeps.matched_records(plan)]
+
+
+def test_equal_seconds_are_named_in_steps_and_are_no_flaw():
+    plan = measured_plan()
+    note = sweeps.noted(plan, measured_records(plan, 11.0), "budget")
+    assert note.words == (
+        "Budget on the axis of seconds: 10 seconds of training, the same for every arm, as measured on node7 (cpu) "
+        "(steps at 8,000 images: 500 of ViT and 1,000 of CNN)."
+    )
+    axis = sweeps.noted(plan, measured_records(plan), "budget_axis")
+    assert "arms of cheaper steps see more images (at 8,000 images: ViT 64,000 and CNN 128,000)" in axis.words
+
+
+def test_equal_macs_are_named_and_need_no_clock():
+    plan = measured_plan("macs", 3.2e13)
+    words = sweeps.noted(plan, measured_records(plan, 99.0), "budget").words
+    assert "axis of macs: 3.2e+13 multiply-adds of training, the same for every arm (steps at" in words
+
+
+@pytest.mark.parametrize(("taken", "warned"), [(8.4, True), (8.6, False), (11.4, False), (11.6, True)])
+def test_seconds_that_were_not_kept_are_warned_of(taken, warned):
+    plan = measured_plan()
+    records = measured_records(plan)
+    for record in records:
+        if (record["model"], record["train_size"]) == ("vit", 600):
+            record["train_seconds"] = taken
+    flaws = [finding for finding in sweeps.find(plan, records) if finding.level != "note"]
+    assert [(flaw.level, flaw.check, flaw.models, flaw.train_sizes) for flaw in flaws] == (
+        [("warn", "budget_seconds", ("vit",), (600,))] if warned else []
+    )
+    if warned:
+        assert "more than 15 % longer or shorter than the budget of seconds at 600 images" in flaws[0].words
+        assert f"most for ViT at 600 images: {taken:.3g} seconds of 10 (median)" in flaws[0].words
+
+
+def test_steps_that_are_not_the_measured_ones_are_refused():
+    plan = measured_plan()
+    records = measured_records(plan)
+    for record in records:
+        if (record["model"], record["train_size"]) == ("cnn", 250):
+            record |= {"budget": {"unit": "steps", "amount": 700}, "steps": 700}
+    flaw = sweeps.only_flaw(plan, records)
+    assert (flaw.level, flaw.check, flaw.train_sizes) == ("refuse", "budget", (250,))
+
+
+def test_fewer_steps_than_a_measured_budget_are_early_stopping():
+    plan = measured_plan("macs", 1e12)
+    records = measured_records(plan)
+    for record in records:
+        if record["model"] == "vit":
+            record["steps"] -= 1
+    flaw = sweeps.only_flaw(plan, records)
+    assert (flaw.level, flaw.check, flaw.models) == ("refuse", "early_stopping", ("vit",))
+    assert "fewer steps than its budget" in flaw.words

@@ -11,6 +11,8 @@ from vitlab.analysis.selection import Record
 from vitlab.analysis.wording import count, label, listing
 
 _SAME_AMOUNT = 1.01  # of images seen: the last batch of an epoch may be smaller
+_SAME_SECONDS = 0.15  # share by which training may take longer or shorter than budgeted
+_MEASURED = {"seconds": "seconds of training", "macs": "multiply-adds of training"}  # units that plans give in steps
 
 
 def check_training(plan: Any, records: Sequence[Record], selected: Sequence[Record]) -> list[Finding]:
@@ -24,6 +26,7 @@ def check_training(plan: Any, records: Sequence[Record], selected: Sequence[Reco
     return [
         _budget(plan, selected),
         *_other_axis(plan, selected),
+        *_seconds_taken(plan, selected),
         *_stopped_early(plan, records),
         *_dropped(plan, records),
     ]
@@ -33,8 +36,12 @@ def _budget(plan: Any, selected: Sequence[Record]) -> Finding:
     """The same budget, and its axis named."""
     uneven = []
     for size in sorted({trial["train_size"] for trial in selected}):
-        budgets = {(t["budget"]["unit"], t["budget"]["amount"]) for t in selected if t["train_size"] == size}
-        if len(budgets) > 1:
+        trials = [trial for trial in selected if trial["train_size"] == size]
+        if plan.budget["unit"] in _MEASURED:  # each arm has its own number of steps
+            is_even = all(trial["budget"] == plan.budget_of(trial["model"], size) for trial in trials)
+        else:
+            is_even = len({(trial["budget"]["unit"], trial["budget"]["amount"]) for trial in trials}) == 1
+        if not is_even:
             uneven.append(size)
     if uneven:
         words = (
@@ -42,18 +49,56 @@ def _budget(plan: Any, selected: Sequence[Record]) -> Finding:
             "Run all arms with one budget, in a new folder."
         )
         return Finding("refuse", "budget", words, (), tuple(uneven))
+    words = f"Budget on the axis of {plan.budget['unit']}: {_amount(plan)}, the same for every arm{_in_steps(plan)}."
+    return Finding("note", "budget", words)
+
+
+def _amount(plan: Any) -> str:
     unit, amount = plan.budget["unit"], plan.budget["amount"]
-    if isinstance(amount, Mapping):
-        numbers = [int(value) for value in amount.values()]
-        few, many = min(numbers), max(numbers)
-        much = f"{count(few)} {unit}" if few == many else f"{count(few)} to {count(many)} {unit}, by size"
-    else:
-        much = f"{count(amount)} {unit}"
-    return Finding("note", "budget", f"Budget on the axis of {unit}: {much}, the same for every arm.")
+    amounts = amount.values() if isinstance(amount, Mapping) else [amount]
+    write = (lambda number: f"{number:.3g}") if unit in _MEASURED else count
+    few, many = write(min(amounts)), write(max(amounts))
+    noun = _MEASURED.get(unit, unit)
+    return f"{few} {noun}" if few == many else f"{few} to {many} {noun}, by size"
+
+
+def _in_steps(plan: Any) -> str:
+    """Say what a measured budget is in steps of each arm, at the largest size, and where it was measured."""
+    if plan.budget["unit"] not in _MEASURED:
+        return ""
+    size = max(plan.train_sizes)
+    steps = [f"{count(plan.budget_of(model, size)['amount'])} of {label(model)}" for model in plan.models]
+    machine = plan.budget["measured"].get("machine")
+    return f"{f', as measured on {machine}' if machine else ''} (steps at {count(size)} images: {listing(steps)})"
+
+
+def _seconds_taken(plan: Any, selected: Sequence[Record]) -> list[Finding]:
+    """A budget in seconds rests on steps that were timed beforehand; the trials tell how long they really took."""
+    if plan.budget["unit"] != "seconds":
+        return []
+    off = {}
+    for size in plan.train_sizes:
+        taken = _medians(plan, [trial for trial in selected if trial["train_size"] == size], "train_seconds")
+        budget = plan.budget["amount"][str(size)]
+        off |= {(m, size): own / budget for m, own in taken.items() if abs(own / budget - 1) > _SAME_SECONDS}
+    if not off:
+        return []
+    sizes = sorted({size for _, size in off})
+    (model, size), worst = max(off.items(), key=lambda one: abs(one[1] - 1))
+    words = (
+        f"Training took more than {_SAME_SECONDS:.0%} longer or shorter than the budget of seconds "
+        f"{at_images(sizes, plan.train_sizes)}, most for {label(model)} at {count(size)} images: "
+        f"{worst * plan.budget['amount'][str(size)]:.3g} seconds of {plan.budget['amount'][str(size)]:.3g} (median). "
+        "The machine was busier or calmer than when the steps were timed, or it is another one: run the sweep again "
+        "in a new folder, with nothing else at work, or read the seconds in the table of costs beside the errors."
+    ).replace("%", " %")
+    return [Finding("warn", "budget_seconds", words, tuple(dict.fromkeys(model for model, _ in off)), tuple(sizes))]
 
 
 def _other_axis(plan: Any, selected: Sequence[Record]) -> list[Finding]:
     """Equal steps should also be equal images seen, and equal epochs equal steps; other batch sizes break that."""
+    if plan.budget["unit"] in _MEASURED:
+        return _images_seen(plan, selected)
     key, noun = ("examples_seen", "images seen") if plan.budget["unit"] == "steps" else ("steps", "steps")
     uneven = {}
     for size in plan.train_sizes:
@@ -71,6 +116,17 @@ def _other_axis(plan: Any, selected: Sequence[Record]) -> list[Finding]:
     return [Finding("warn", "budget_axis", words, tuple(amounts), tuple(uneven))]
 
 
+def _images_seen(plan: Any, selected: Sequence[Record]) -> list[Finding]:
+    """Who has cheaper steps makes more of them in equal seconds, and sees more images: meant so, but to be known."""
+    size = max(plan.train_sizes)
+    amounts = _medians(plan, [trial for trial in selected if trial["train_size"] == size], "examples_seen")
+    if len(amounts) < 2:
+        return []
+    arms = listing([f"{label(model)} {count(amount)}" for model, amount in amounts.items()])
+    words = f"With equal {_MEASURED[plan.budget['unit']]}, arms of cheaper steps see more images"
+    return [Finding("note", "budget_axis", f"{words} (at {count(size)} images: {arms}).", tuple(amounts))]
+
+
 def _medians(plan: Any, trials: Sequence[Record], key: str) -> dict[str, float]:
     values = {model: [t[key] for t in trials if t["model"] == model and t.get(key)] for model in plan.models}
     return {model: statistics.median(own) for model, own in values.items() if own}
@@ -79,7 +135,7 @@ def _medians(plan: Any, trials: Sequence[Record], key: str) -> dict[str, float]:
 def _stopped_early(plan: Any, records: Sequence[Record]) -> list[Finding]:
     """Either nobody stops before the end of the budget, or a reader must know."""
     how = {model: reason for model in plan.models if (reason := _may_stop(plan.settings_of(model)))}
-    unit, sizes = plan.budget["unit"], set()
+    unit, sizes = "epochs" if plan.budget["unit"] == "epochs" else "steps", set()
     for record in records:
         if record["status"] == "done" and (record.get(unit) or record["budget"]["amount"]) < record["budget"]["amount"]:
             how.setdefault(record["model"], f"fewer {unit} than its budget")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vitlab.sweep.plan import Plan
     from vitlab.sweep.schedule import Counts
+    from vitlab.sweep.session_settings import SessionSettings
 
 # What --launcher slurm understands, and its values where nothing is said.
 _SLURM_OPTIONS = {
@@ -38,6 +39,11 @@ def add_sweep(commands: Commands) -> None:
     parser.add_argument("--launcher", choices=["local", "slurm"], default="local", help="where trials run (local)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="trials at a time; of a job, on slurm (1)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads per trial (default: cores / workers)")
+    parser.add_argument(
+        "--plan-only",
+        action="store_true",
+        help="write the plan and train nothing; a budget in seconds is measured on this machine",
+    )
     parser.add_argument("--retry-failed", action="store_true", help="run failed trials again")
     parser.add_argument(
         "--set",
@@ -112,13 +118,24 @@ def _parse_shard(text: str) -> tuple[int, int]:
 
 
 def _sweep(options: argparse.Namespace) -> int:
+    from vitlab.sweep.budget import describe_budget, resolve_budget
     from vitlab.sweep.local_launcher import SweepStoppedError
     from vitlab.sweep.owners import OwnerLostError
+    from vitlab.sweep.plan_file import check_folder, write_plan
     from vitlab.sweep.sweep_file import read_sweep
 
     plan = read_sweep(options.config, options.overrides)
+    settings = _settings(options)
+    plan = resolve_budget(plan, options.out, settings, may_time=options.launcher == "local")
+    for line in describe_budget(plan):
+        print(line)
+    if options.plan_only:
+        check_folder(options.out, plan)
+        write_plan(options.out, plan)
+        print(f"{plan.task}: {len(plan.trials)} trials planned in {options.out}")
+        return 0
     try:
-        counts = _launch(plan, options)
+        counts = _launch(plan, options, settings)
     except OwnerLostError as loss:
         raise ValueError(str(loss)) from loss
     except SweepStoppedError as stop:
@@ -133,11 +150,10 @@ def _sweep(options: argparse.Namespace) -> int:
     return 1 if counts.failed_now else 0
 
 
-def _launch(plan: "Plan", options: argparse.Namespace) -> "Counts":
-    from vitlab.sweep.local_launcher import LocalLauncher
+def _settings(options: argparse.Namespace) -> "SessionSettings":
     from vitlab.sweep.session_settings import SessionSettings
 
-    settings = SessionSettings(
+    return SessionSettings(
         num_workers=options.workers,
         num_threads=options.threads,
         retry_failed=options.retry_failed,
@@ -145,6 +161,11 @@ def _launch(plan: "Plan", options: argparse.Namespace) -> "Counts":
         save_every_seconds=60 * options.save_every,
         patience_seconds=options.patience,
     )
+
+
+def _launch(plan: "Plan", options: argparse.Namespace, settings: "SessionSettings") -> "Counts":
+    from vitlab.sweep.local_launcher import LocalLauncher
+
     if options.launcher == "local":
         for name, value in _SLURM_OPTIONS.items():
             if getattr(options, name) != value:

@@ -4,6 +4,7 @@ Their plans must ask the same question: they may differ in models, data sizes, s
 The new folder is built under another name and renamed, so that it is there whole or not at all; the old ones stay.
 """
 
+import itertools
 import os
 import secrets
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 
 from vitlab.atomic_file import TEMPORARY_PREFIX, atomic_file
 from vitlab.sweep.kept_predictions import predictions_path
+from vitlab.sweep.nested_settings import merge
 from vitlab.sweep.plan import Plan, Trial
 from vitlab.sweep.plan_file import load_plan, write_plan
 from vitlab.sweep.rate_search import num_undecided
@@ -97,6 +99,8 @@ def _united(plans: Mapping[Path, Plan]) -> Plan:
             f"({', '.join(f'{model}: {count}' for model, count in grids.items())}), and one that is tuned more often "
             "looks better than it is; run the sweeps with the same number of learning rates for each model first"
         )
+    for size, model in itertools.product(united.train_sizes, united.models):
+        united.budget_of(model, size)  # refuses an arm whose steps nobody has measured
     if united.dial is not None and set(united.dial["arms"]) != set(united.models):
         absent = ", ".join(sorted(set(united.models) - set(united.dial["arms"])))
         raise ValueError(f"merged, the sweep would have a dial on which {absent} has no place; give it one first")
@@ -117,10 +121,9 @@ def _check_same_question(first: Path, plan: Plan, folder: Path, other: Plan) -> 
 
 def _question(plan: Plan, other: Plan) -> dict[str, Any]:
     """What two plans must share: all but the axes, and what they say of points on the axes that both have."""
-    amounts, theirs = plan.budget["amount"], other.budget["amount"]
     question = {
         "task": plan.task,
-        "budget": {"unit": plan.budget["unit"], "amount": {size: amounts[size] for size in amounts if size in theirs}},
+        "budget": _budget_of_both(plan, other),
         "settings": plan.settings,
         "learning_rates": "auto" if plan.searches_rates else "a list",
         "models": {model: plan.model_settings[model] for model in plan.models if model in other.models},
@@ -129,6 +132,20 @@ def _question(plan: Plan, other: Plan) -> dict[str, Any]:
         arms = plan.dial["arms"]
         question["dial"] = {**plan.dial, "arms": {model: arms[model] for model in arms if model in other.dial["arms"]}}
     return question
+
+
+def _budget_of_both(plan: Plan, other: Plan) -> dict[str, Any]:
+    """Return a plan's budget for the sizes and models that both have, and on which machine it was measured."""
+
+    def of_both(amounts: Mapping[str, Any]) -> dict[str, Any]:
+        return {size: amounts[size] for size in amounts if size in other.budget["amount"]}
+
+    budget = {"unit": plan.budget["unit"], "amount": of_both(plan.budget["amount"])}
+    if "steps" in plan.budget:
+        steps = plan.budget["steps"]
+        budget["steps"] = {model: of_both(steps[model]) for model in steps if model in other.models}
+        budget["machine"] = plan.budget["measured"].get("machine")
+    return budget
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -152,7 +169,7 @@ def _unite(one: Plan, other: Plan) -> Plan:
         train_sizes=sorted({*first.train_sizes, *second.train_sizes}),
         seeds=list(dict.fromkeys([*first.seeds, *second.seeds])),
         learning_rates={model: sorted(rates[model]) for model in models},
-        budget={**first.budget, "amount": {**first.budget["amount"], **second.budget["amount"]}},
+        budget=merge(first.budget, second.budget),
         settings=first.settings,
         dial={**dials[0], "arms": arms} if dials else None,
     )

@@ -7,14 +7,16 @@ of those settings, so the same trial has the same record wherever and whenever i
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from vitlab.sweep.nested_settings import flatten, merge
 
-BUDGET_UNITS = ("steps", "epochs")
+BUDGET_UNITS = ("steps", "epochs", "seconds", "macs")
+MEASURED_UNITS = ("seconds", "macs")  # budget.py turns them into steps of each arm, once per folder
 # What a sweep sets for each trial, so that a config must not.
 AXES = (
     *("seed_everything", "data.train_size", "data.seed", "model.learning_rate"),
@@ -73,7 +75,8 @@ class Plan:
         train_sizes: Numbers of training images, ascending.
         seeds: One draw of the subset, the order and the initialization each.
         learning_rates: The grid of each arm; all arms have the same number.
-        budget: `unit` (steps or epochs) and `amount`, a number for each train size.
+        budget: `unit` (steps, epochs, seconds or macs) and `amount`, a number for each train size. With seconds and
+            macs also what these are in `steps`, by model and size, and what was `measured` for it (see `budget`).
         settings: What all arms share, as `vitlab fit` would read it from YAML.
         dial: None, or what the arms differ in when that is a number: `label` names it with its unit, `arms` gives each
             arm's family (None where there is one) and its place on the dial.
@@ -129,6 +132,17 @@ class Plan:
         """Return what all trials of an arm have in common."""
         return merge(merge(_ONE_DEVICE, self.settings), self.model_settings[model])
 
+    def budget_of(self, model: str, train_size: int) -> dict[str, Any]:
+        """Return what a trial of an arm trains for, in steps or epochs."""
+        unit, amount = self.budget["unit"], self.budget["amount"][str(train_size)]
+        if unit not in MEASURED_UNITS:
+            return {"unit": unit, "amount": amount}
+        steps = self.budget.get("steps", {}).get(model, {}).get(str(train_size))
+        if steps is None:
+            words = f"how many steps of {model} with {train_size} images are {amount:g} {unit} has not been measured"
+            raise ValueError(f"{words}; `vitlab sweep` does that, or vitlab.sweep.budget.resolve_budget")
+        return {"unit": "steps", "amount": steps}
+
     def with_seeds(self, train_size: int, seeds: Iterable[int]) -> "Plan":
         """Return the plan with further seeds at a train size; all arms get them at all rates of their grids.
 
@@ -142,8 +156,14 @@ class Plan:
         more = sorted([*(self.seeds_at or {}).get(str(train_size), ()), *new])
         return replace(self, seeds_at=_in_order({**(self.seeds_at or {}), str(train_size): more}))
 
-    def with_size(self, train_size: int, amount: int) -> "Plan":
+    def with_size(self, train_size: int, amount: float, steps: Mapping[str, int] | None = None) -> "Plan":
         """Return the plan with a further train size and its budget, in the budget's unit; all arms get it.
+
+        Args:
+            train_size: In images.
+            amount: Of the budget.
+            steps: What a budget in seconds or macs is, by model; where not given, what it is at a step's cost at the
+                nearest measured size.
 
         Raises:
             ValueError: The plan has the size, with another budget.
@@ -157,7 +177,7 @@ class Plan:
         return replace(
             self,
             train_sizes=sorted([*self.train_sizes, train_size]),
-            budget={**self.budget, "amount": {**amounts, str(train_size): amount}},
+            budget=self._budget_with(train_size, amount, steps or {}),
             sizes_added=sorted([*(self.sizes_added or ()), train_size]),
         )
 
@@ -188,7 +208,8 @@ class Plan:
         plan = self
         for size in other.sizes_added or ():
             if size not in plan.train_sizes:
-                plan = plan.with_size(size, other.budget["amount"][str(size)])
+                steps = {model: own[str(size)] for model, own in other.budget.get("steps", {}).items()}
+                plan = plan.with_size(size, other.budget["amount"][str(size)], steps)
         for size in plan.train_sizes:
             plan = plan.with_seeds(size, (other.seeds_at or {}).get(str(size), ()))
             known = {*plan.seeds_of(size)}
@@ -200,7 +221,12 @@ class Plan:
     def without_growth(self) -> "Plan":
         """Return the plan as its sweep file has it."""
         sizes = [size for size in self.train_sizes if size not in (self.sizes_added or ())]
-        budget = {**self.budget, "amount": {str(size): self.budget["amount"][str(size)] for size in sizes}}
+        names = [str(size) for size in sizes]
+        budget = {**self.budget, "amount": {name: self.budget["amount"][name] for name in names}}
+        if "steps" in budget:
+            budget["steps"] = {
+                model: {name: own[name] for name in names if name in own} for model, own in budget["steps"].items()
+            }
         return replace(self, train_sizes=sizes, budget=budget, seeds_at=None, sizes_added=None, rates_at=None)
 
     def _check_size(self, train_size: int) -> None:
@@ -210,7 +236,7 @@ class Plan:
 
     def trials_of(self, model: str, train_size: int) -> Iterator[Trial]:
         """Yield the trials of one arm; what they have in common they share, so that many take little room."""
-        budget = {"unit": self.budget["unit"], "amount": self.budget["amount"][str(train_size)]}
+        budget = self.budget_of(model, train_size)
         axes = {
             "seed_everything": None,
             "data": {"train_size": train_size, "seed": None},
@@ -226,9 +252,20 @@ class Plan:
                 own = {**settings, "model": {**shared["model"], "learning_rate": rate}}
                 yield Trial(self.task, model, train_size, seed, rate, budget, own)
 
-    def work_at(self, train_size: int) -> int:
-        """Return how long a trial at a train size takes, in the units of `Trial.work`."""
-        return _work(self.budget["unit"], self.budget["amount"][str(train_size)], train_size)
+    def work_at(self, model: str, train_size: int) -> int:
+        """Return how long a trial of an arm takes, in the units of `Trial.work`."""
+        return _work(**self.budget_of(model, train_size), train_size=train_size)
+
+    def _budget_with(self, train_size: int, amount: float, steps: Mapping[str, int]) -> dict[str, Any]:
+        size = str(train_size)
+        budget = {**self.budget, "amount": {**self.budget["amount"], size: amount}}
+        if "steps" in budget:
+            costs = budget["measured"]["step"]
+            for model in self.models:
+                near = min(costs[model], key=lambda known: abs(math.log(int(known) / train_size)))
+                number = steps.get(model) or max(1, math.floor(amount / costs[model][near]))
+                budget["steps"] = {**budget["steps"], model: {**budget["steps"][model], size: number}}
+        return budget
 
 
 def _in_order(by_size: dict[str, Any]) -> dict[str, Any]:

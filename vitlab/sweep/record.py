@@ -19,7 +19,7 @@ from vitlab.sweep.store import SCHEMA, Record
 
 _RECORDED_PACKAGES = ("vitlab", "torch", "torchvision", "timm", "lightning", "albumentations", "numpy")
 _MEASURED = (
-    *("val", "test", "steps", "epochs", "examples_seen", "seconds"),
+    *("val", "test", "steps", "epochs", "examples_seen", "seconds", "train_seconds"),
     *("params", "macs", "peak_memory_bytes", "device", "history", "error", "test_error"),
 )
 _AXES = ("task", "model", "train_size", "seed", "learning_rate", "budget")

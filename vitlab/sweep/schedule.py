@@ -200,7 +200,7 @@ class Schedule:
     def work_left(self) -> int:
         """Training that has not ended yet, in the units of `Trial.work`."""
         later = num_undecided(self._plan)
-        return self._work_left + sum(number * self._plan.work_at(size) for (_, size), number in later.items())
+        return self._work_left + sum(number * self._plan.work_at(*arm) for arm, number in later.items())
 
     def counts(self) -> Counts:
         """Count the trials by what has become of them."""

@@ -58,12 +58,12 @@ def check_models(owner: Owner, trials: Sequence[Trial], settings: SessionSetting
     worker = WorkerProcess(0, settings.threads, log, owner.lock)
     try:
         runner = TaskRunner(owner.folder, settings.threads, settings.save_every_seconds, owner.id)
-        runner.check_models([_on_one_cpu(trial) for trial in trials], [worker], InlineExecutor())
+        runner.check_models([on_one_cpu(trial) for trial in trials], [worker], InlineExecutor())
     finally:
         worker.close()
         worker.release()
 
 
-def _on_one_cpu(trial: Trial) -> Trial:
+def on_one_cpu(trial: Trial) -> Trial:
     """Return a trial as a login node can build it."""
     return replace(trial, settings=merge(trial.settings, {"trainer": _ON_ONE_CPU}))

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from vitlab.sweep.nested_settings import merge
-from vitlab.sweep.plan import AXES, BUDGET_UNITS, Plan
+from vitlab.sweep.plan import AXES, BUDGET_UNITS, MEASURED_UNITS, Plan
 
 _KEYS = ("task", "title", "configs", "models", "train_sizes", "seeds", "learning_rates", "budget", "settings", "dial")
 AUTO = "auto"  # learning rates are searched for as the sweep goes
@@ -141,15 +141,21 @@ def _budget(path: Path, budget: Any, sizes: list[int]) -> dict[str, Any]:
     units = ", ".join(BUDGET_UNITS)
     if not isinstance(budget, dict) or set(budget) != {"unit", "amount"} or budget["unit"] not in BUDGET_UNITS:
         raise ValueError(f"{path}: budget is {budget!r}; give unit (one of {units}) and amount")
-    amount = budget["amount"]
+    unit, amount = budget["unit"], budget["amount"]
     by_size = amount if isinstance(amount, dict) else dict.fromkeys(sizes, amount)
     for size in sizes:
-        if type(by_size.get(size)) is not int or by_size[size] < 1:
+        one = by_size.get(size)
+        if unit in MEASURED_UNITS:
+            is_valid, wanted = type(one) in (int, float) and 0 < one < math.inf, f"positive number of {unit}"
+        else:
+            is_valid, wanted = type(one) is int and one >= 1, "whole number from 1 up"
+        if not is_valid:
+            hint = " (YAML reads 1e12 as text: write 1.0e+12)" if isinstance(one, str) else ""
             raise ValueError(
-                f"{path}: budget.amount for {size} images is {by_size.get(size)!r}; give one whole number from 1 up, "
-                f"or one for each of the train sizes {_listed(sizes)}"
+                f"{path}: budget.amount for {size} images is {one!r}{hint}; give one {wanted}, or one for each of the "
+                f"train sizes {_listed(sizes)}"
             )
-    return {"unit": budget["unit"], "amount": {str(size): by_size[size] for size in sizes}}
+    return {"unit": unit, "amount": {str(size): by_size[size] for size in sizes}}
 
 
 def _dial(path: Path, dial: Any, models: list[str]) -> dict[str, Any] | None:

@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch.utils.flop_counter import FlopCounterMode
 
 from vitlab.atomic_file import atomic_file
 from vitlab.data import write_manifest
@@ -32,16 +31,21 @@ from vitlab.training import run
 from vitlab.training.predictions import PredictionKeeper, TestedImages
 from vitlab.training.resume import Checkpointer, Interrupted, stop_requested
 from vitlab.training.sharding import full_state_dict
+from vitlab.training.step_cost import forward_macs, images_per_step, step_macs, step_seconds, wait_for_device
 
 SAVE_EVERY_SECONDS = 600.0
 _HISTORY_POINTS = 50
 
 
 class _Course(Callback):
-    """What a record tells of the training, interruptions included: about fifty losses, seconds and peak memory."""
+    """What a record tells of the training, interruptions included: about fifty losses, seconds and peak memory.
+
+    `seconds` are all that a trial takes; `train_seconds` those of its steps, without setting up and validation.
+    """
 
     def __init__(self) -> None:
         self.points: list[list[float]] = []  # as JSON will give them back
+        self._trained, self._training_since = 0.0, math.nan
         self._start, self._seconds_before, self._peak_before = time.perf_counter(), 0.0, 0
         self._device = torch.device("cpu")
         _reset_peak_memory()
@@ -51,18 +55,40 @@ class _Course(Callback):
         return self._seconds_before + time.perf_counter() - self._start
 
     @property
+    def train_seconds(self) -> float:
+        is_training = not math.isnan(self._training_since)
+        return self._trained + (time.perf_counter() - self._training_since if is_training else 0.0)
+
+    @property
     def peak_memory_bytes(self) -> int:
         return max(self._peak_before, _peak_memory_bytes(self._device))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"points": self.points, "seconds": self.seconds, "peak_memory_bytes": self.peak_memory_bytes}
+        names = ("points", "seconds", "train_seconds", "peak_memory_bytes")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.points = state["points"]
         self._seconds_before, self._peak_before = state["seconds"], state["peak_memory_bytes"]
+        self._trained = state.get("train_seconds", 0.0)  # older versions did not tell
 
     def on_fit_start(self, trainer: Any, module: Any) -> None:
         self._device = trainer.strategy.root_device
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        self._training_since = time.perf_counter()
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        wait_for_device(self._device)
+        self._trained, self._training_since = self.train_seconds, math.nan
+
+    def on_validation_start(self, trainer: Any, module: Any) -> None:
+        if not math.isnan(self._training_since):
+            self.on_train_end(trainer, module)
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        if trainer.state.fn == "fit":  # and not when the final weights are measured
+            self.on_train_start(trainer, module)
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_index: int) -> None:
         interval = max(1, int(trainer.estimated_stepping_batches) // _HISTORY_POINTS)
@@ -166,7 +192,25 @@ def check_trial(trial: Trial) -> None:
     cli = run.prepare(trial.arguments)
     cli.datamodule.prepare_data()
     cli.datamodule.setup("fit")
-    _count_macs(cli)
+    forward_macs(cli)
+
+
+def measure_step(trial: Trial, kind: str, num_threads: int) -> dict[str, Any]:
+    """Return what a step of this trial's training costs: `macs`, or `seconds` and the `device`; nothing is kept.
+
+    Args:
+        trial: A trial with steps enough.
+        kind: `count` (multiply-accumulates) or `time`.
+        num_threads: CPU threads for torch.
+
+    Raises:
+        Exception: What is wrong with the settings.
+    """
+    arguments = blank_record(trial, num_threads)["arguments"]
+    if kind == "count":
+        return {"macs": step_macs(arguments)}
+    seconds, device = step_seconds(arguments)
+    return {"seconds": seconds, "device": device}
 
 
 def describe(error: BaseException) -> str:
@@ -180,16 +224,16 @@ def _results(cli: Any, course: _Course) -> Record:
     _check_finite(cli.metrics)
     trainer, device = cli.trainer, cli.trainer.strategy.root_device
     steps_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
-    batch_size = min(cli.datamodule.batch_size, cli.datamodule.train_size)
     return {
         "status": "done",
         "val": _of_stage(cli.metrics, "val"),
         "steps": trainer.global_step,
         "epochs": math.ceil(trainer.global_step / steps_per_epoch),  # Lightning's count lacks one after some resumes
-        "examples_seen": trainer.global_step * batch_size * trainer.accumulate_grad_batches,
+        "examples_seen": trainer.global_step * images_per_step(cli),
         "seconds": round(course.seconds, 3),
+        "train_seconds": round(course.train_seconds, 3),
         "params": sum(parameter.numel() for parameter in cli.model.backbone.parameters()),
-        "macs": _count_macs(cli),
+        "macs": forward_macs(cli),
         "peak_memory_bytes": course.peak_memory_bytes,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "history": course.points,
@@ -209,19 +253,6 @@ def _check_finite(metrics: run.Metrics) -> None:
 
 def _of_stage(metrics: run.Metrics, stage: str) -> run.Metrics:
     return {name.removeprefix(f"{stage}/"): value for name, value in metrics.items() if name.startswith(f"{stage}/")}
-
-
-def _count_macs(cli: Any) -> int:
-    """Multiply-accumulates of one image's forward pass, as torch counts them (half of its flops)."""
-    data, backbone = cli.datamodule, cli.model.backbone
-    device = next(backbone.parameters()).device
-    image = torch.zeros(1, data.in_channels, *data.image_shape, device=device)
-    training = backbone.training
-    backbone.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        backbone(image)
-    backbone.train(training)
-    return counter.get_total_flops() // 2
 
 
 def _save_weights(weights: dict[str, torch.Tensor], path: Path) -> None:

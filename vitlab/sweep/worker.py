@@ -41,15 +41,16 @@ class Job:
     """Something to do with one trial.
 
     Args:
-        kind: `check` (build model and data only), `fit`, or `test` (read the test data).
+        kind: `check` (build model and data only), `count` or `time` (what a step costs), `fit`, or `test` (read the
+            test data).
         trial: The trial.
-        folder: The sweep folder; a check writes nothing into it.
+        folder: The sweep folder; only `fit` and `test` write into it.
         num_threads: CPU threads for torch.
         save_every_seconds: How often a fit saves the state that it would go on from.
         owner: Id of the owner who gives it; a fit that fails is not recorded once that one was taken for dead.
     """
 
-    kind: Literal["check", "fit", "test"]
+    kind: Literal["check", "count", "time", "fit", "test"]
     trial: Trial
     folder: str
     num_threads: int
@@ -62,7 +63,8 @@ def do(job: Job) -> Answer:
 
     Returns:
         `status` (done, failed, interrupted or unwritable) and `error` (None or words). The error of a failed fit also
-        stands in the trial's record; an interrupted fit is saved and goes on where it was.
+        stands in the trial's record; an interrupted fit is saved and goes on where it was. Of `count` and `time` also
+        what `trial.measure_step` gives.
     """
     hide_cluster()
     if _stop_asked and job.kind == "fit":
@@ -78,6 +80,8 @@ def do(job: Job) -> Answer:
         if job.kind == "check":
             work.check_trial(job.trial)
             return {"status": "done", "error": None}
+        if job.kind in ("count", "time"):
+            return {"status": "done", "error": None, **work.measure_step(job.trial, job.kind, job.num_threads)}
         if job.kind == "fit":
             record = work.fit_trial(Path(job.folder), job.trial, job.num_threads, job.save_every_seconds, job.owner)
         else:

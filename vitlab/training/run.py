@@ -155,6 +155,14 @@ def fit(arguments: Sequence[str], callbacks: Sequence[Callback] = (), resume_fro
     return cli
 
 
+def train(arguments: Sequence[str], callbacks: Sequence[Callback]) -> _CLI:
+    """Train as `fit` does, and measure nothing afterwards: for callbacks that stop early and know what they want."""
+    cli = prepare(arguments, callbacks)
+    with _silence():
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    return cli
+
+
 def test(arguments: Sequence[str], checkpoint: Path, callbacks: Sequence[Callback] = ()) -> Metrics:  # noqa: PT028 (no test of pytest)
     """Return the test metrics of the weights in a checkpoint that a trial with these arguments has written."""
     cli = prepare(arguments, callbacks)

@@ -49,15 +49,17 @@ FOLDERS = {
         *("wording", "bootstrap", "selection", "curve_models", "curve_fitting", "learning_curves", "running_best"),
         *("curve_rows", "curve_backtest", "curve_extrapolation", "fitted_curves", "significance", "power", "contrasts"),
         *("image_comparison", "differences", "lead_changes", "crossover_wording", "crossover", "curve_crossing"),
+        *("outlook", "refinement_costs", "refinement_candidates", "refinement_wording", "refinement"),
         *("data_efficiency", "finding", "arms", "comparisons", "fairness_tuning", "fairness_data", "fairness_training"),
         *("fairness_models", "fairness_environment", "fairness"),
         *("dial_places", "dial", "task_result", "sweep_pairing", "crossover_shift", "settings_diff", "fairness_across"),
         *("sweep_comparison", "comparison_wording", "summary", "tables", "drawing", "figures", "dial_figure"),
         *("measured_curves", "curves_figure", "curves_file", "chart", "dial_chart", "page_style"),
-        *("page_tables", "comparison_tables", "rate_choices", "training_courses", "chart_data", "page", "latex"),
+        *("page_tables", "comparison_tables", "refinement_table", "rate_choices", "training_courses", "chart_data"),
+        *("page", "latex"),
         *("report", "reference_curves", "claim_evidence", "claim_rules", "claims"),
     ],
-    "commands": ["sweeps", "folders", "reports", "inspection", "benchmarks"],
+    "commands": ["refining", "sweeps", "folders", "reports", "inspection", "benchmarks"],
 }
 ROOT_FILES = {"__init__", "atomic_file", "cli"}
 # What a folder may import of its own project beyond the order above, and of other projects.

@@ -20,13 +20,13 @@ _SHOWN = 3  # settings that a finding gives with their values
 
 
 def check_data(plan: Any, points: Sequence[Point]) -> list[Finding]:
-    """Return the findings on data settings, augmentation, other settings of the training, and seeds.
+    """Return the findings on data settings, augmentation, other settings of the training, seeds and refinement.
 
     Args:
         plan: the sweep's plan.
         points: its selected points.
     """
-    return [*_settings(plan), *_few_seeds(plan, points), *_other_seeds(plan, points)]
+    return [*_settings(plan), *_few_seeds(plan, points), *_other_seeds(plan, points), *_refinement(plan)]
 
 
 def _settings(plan: Any) -> list[Finding]:
@@ -110,3 +110,17 @@ def _other_seeds(plan: Any, points: Sequence[Point]) -> list[Finding]:
         return []
     words = "Same seeds for every arm: the same images, in nested class-balanced subsets."
     return [Finding("note", "different_subsets", words)]
+
+
+def _refinement(plan: Any) -> list[Finding]:
+    """Trials that were added by looking at results: for every arm, and by validation data alone."""
+    parts = plan.refinements or ()
+    if not parts:
+        return []
+    sizes = tuple(sorted({part["train_size"] for part in parts}))
+    words = (
+        f"Refinement added seeds {at_images(sizes, plan.train_sizes)} in "
+        f"{plural(len({part['round'] for part in parts}), 'round')}, the same for every arm; validation errors alone "
+        "decided where, and when to stop."
+    )
+    return [Finding("note", "refinement", words, (), sizes)]

@@ -118,9 +118,10 @@ def places_of_change(train_sizes: Sequence[int], draws: np.ndarray, after: int) 
         does not lead at the largest size.
     """
     log_sizes = np.log(np.asarray(train_sizes, dtype=float))
-    one, other = np.moveaxis(_curves(log_sizes, draws)(_places(log_sizes)), 1, 0)
+    places = places_between(train_sizes)
+    one, other = np.moveaxis(_curves(log_sizes, draws)(places), 1, 0)
     ahead = other - one if after else one - other  # below 0 where `after` leads
-    where, _, last = last_sign_change(np.exp(_places(log_sizes)), ahead)
+    where, _, last = last_sign_change(np.exp(places), ahead)
     return np.where(last < 0, np.nan_to_num(where, nan=0.0), np.inf)
 
 
@@ -139,12 +140,53 @@ def unclear_sizes(
     Shape:
         draws: (resamples, 2, sizes).
     """
-    log_sizes = np.log(np.asarray(train_sizes, dtype=float))
-    places = _places(log_sizes)
+    places = places_between(train_sizes)
     places = places[(first or 0) * STEPS : (len(places) if last is None else last * STEPS + 1)]
-    one, other = np.moveaxis(_curves(log_sizes, draws)(places), 1, 0)
-    share = (one > other).mean(axis=0) + (one == other).mean(axis=0) / 2
-    unclear = np.nonzero((share >= _TAIL) & (share <= 1 - _TAIL))[0]
+    low, high, is_open_below, is_open_above = ends_of_doubt(places, shares_ahead(train_sizes, draws[None], places)[0])
+    open_below = first is None and is_open_below
+    open_above = last is None and is_open_above
+    return None if open_below else float(np.exp(low)), None if open_above else float(np.exp(high))
+
+
+def places_between(train_sizes: Sequence[int], steps: int = STEPS) -> np.ndarray:
+    """Return places in log(train size) from the smallest to the largest size, each size among them.
+
+    Args:
+        train_sizes: growing sizes, in images.
+        steps: from one size to the next.
+    """
+    log_sizes = np.log(np.asarray(train_sizes, dtype=float))
+    segments = [np.linspace(*ends, steps, endpoint=False) for ends in itertools.pairwise(log_sizes)]
+    return np.append(np.concatenate([np.empty(0), *segments]), log_sizes[-1])
+
+
+def shares_ahead(train_sizes: Sequence[int], draws: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the share of resamples in which the first model has the higher error, between the measured sizes.
+
+    Args:
+        train_sizes: growing sizes, in images; two or more.
+        draws: resampled mean errors of several outcomes.
+        places: log(train size), within the measured sizes.
+
+    Shape:
+        draws: (outcomes, resamples, 2, sizes); places: (places,); result: (outcomes, places).
+    """
+    curves = _curves(np.log(np.asarray(train_sizes, dtype=float)), draws)(places)
+    one, other = curves[:, :, 0], curves[:, :, 1]
+    return (one > other).mean(axis=1) + (one == other).mean(axis=1) / 2
+
+
+def ends_of_doubt(places: np.ndarray, share: np.ndarray) -> tuple[float, float, bool, bool]:
+    """Return between which places the resamples do not agree who leads, and whether they do not at the first and last.
+
+    Args:
+        places: growing.
+        share: of the resamples in which the first model has the higher error.
+
+    Shape:
+        both: (places,).
+    """
+    unclear = np.nonzero(in_doubt(share))[0]
     if len(unclear):
         lowest, highest = unclear[0], unclear[-1]
     else:  # the change falls between two places that were tried
@@ -152,14 +194,35 @@ def unclear_sizes(
         lowest = highest + 1
     low = _end(places, share, lowest, lowest - 1) if lowest > 0 else places[0]
     high = _end(places, share, highest, highest + 1) if highest + 1 < len(places) else places[-1]
-    open_below = first is None and lowest == 0
-    open_above = last is None and highest + 1 == len(places)
-    return None if open_below else float(np.exp(low)), None if open_above else float(np.exp(high))
+    return float(low), float(high), bool(lowest == 0), bool(highest + 1 == len(places))
 
 
-def _places(log_sizes: np.ndarray) -> np.ndarray:
-    segments = [np.linspace(*ends, STEPS, endpoint=False) for ends in itertools.pairwise(log_sizes)]
-    return np.append(np.concatenate(segments), log_sizes[-1])
+def in_doubt(share: np.ndarray) -> np.ndarray:
+    """Return where the resamples do not agree who leads: more than 2.5 % of them say the contrary of the others."""
+    return (share >= _TAIL) & (share <= 1 - _TAIL)
+
+
+def errors_at(train_sizes: Sequence[int], errors: np.ndarray, train_size: float) -> np.ndarray:
+    """Return errors at a size that was not measured: on the curves between the sizes, on straight lines beyond them.
+
+    Both in logarithms of size and error, so that a line is a power law through the two nearest sizes.
+
+    Args:
+        train_sizes: growing sizes, in images; two or more.
+        errors: mean errors.
+        train_size: the wanted size, in images.
+
+    Shape:
+        errors: (rows, 2, sizes); result: (rows, 2).
+    """
+    log_sizes, place = np.log(np.asarray(train_sizes, dtype=float)), np.log(train_size)
+    if log_sizes[0] <= place <= log_sizes[-1]:
+        logs = _curves(log_sizes, errors)(place)
+    else:
+        near, far = (0, 1) if place < log_sizes[0] else (-1, -2)
+        ends = np.log(errors[..., near] + _FLOOR), np.log(errors[..., far] + _FLOOR)
+        logs = ends[0] + (ends[0] - ends[1]) * (place - log_sizes[near]) / (log_sizes[near] - log_sizes[far])
+    return np.clip(np.exp(logs) - _FLOOR, 0.0, 1.0)
 
 
 def _end(places: np.ndarray, share: np.ndarray, unclear: int, clear: int) -> float:

@@ -22,6 +22,7 @@ from vitlab.analysis.fairness import LEVELS, Finding
 from vitlab.analysis.page_style import style_sheet
 from vitlab.analysis.page_tables import text
 from vitlab.analysis.rate_choices import rates_table
+from vitlab.analysis.refinement_table import refinements_table
 from vitlab.analysis.summary import missing_in_words
 from vitlab.analysis.sweep_comparison import SweepComparison
 from vitlab.analysis.task_result import TaskResult, conclude
@@ -220,6 +221,7 @@ def _results(results: Sequence[TaskResult], comparisons: Sequence[SweepCompariso
             rates_table(result, order),
             training_courses(result, order),
             tables.costs_table(result, order),
+            refinements_table(result),
             "</section>",
         ]
     return "".join(parts)

@@ -107,8 +107,22 @@ def paired_errors(points: Sequence[Point], models: Sequence[str]) -> tuple[list[
     Shape:
         errors: (models, sizes, seeds), NaN where a model lacks a seed.
     """
-    errors = {(point.model, point.train_size): point.errors for point in points}
-    candidates = sorted({point.train_size for point in points})
+    return pair_up({(point.model, point.train_size): point.errors for point in points}, models)
+
+
+def pair_up(
+    errors: Mapping[tuple[str, int], Mapping[int, float]], models: Sequence[str]
+) -> tuple[list[int], np.ndarray]:
+    """Return the sizes at which all the models share a seed, and their errors there.
+
+    Args:
+        errors: by seed, by model and train size.
+        models: names of the models to compare.
+
+    Shape:
+        errors: (models, sizes, seeds), NaN where a model lacks a seed.
+    """
+    candidates = sorted({size for _, size in errors})
     shared = {size: set.intersection(*(set(errors.get((model, size), {})) for model in models)) for size in candidates}
     sizes = [size for size in candidates if shared[size]]
     seeds = sorted(set().union(*shared.values())) if shared else []

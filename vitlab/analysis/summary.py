@@ -127,6 +127,7 @@ def _task(result: TaskResult) -> dict[str, Any]:
         "seeds": list(plan.seeds),
         "seeds_at": {size: list(seeds) for size, seeds in (plan.seeds_at or {}).items()},
         "sizes_added": list(plan.sizes_added or ()),
+        "refinements": list(plan.refinements or ()),
         "learning_rates": {model: _rates(plan, model) for model in plan.models},
         "budget": plan.budget,
         "counts": result.counts,

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vitlab.commands.refining import add_refine_options, check_refine_options, refine
+
 if TYPE_CHECKING:
     from vitlab.sweep.plan import Plan
     from vitlab.sweep.schedule import Counts
@@ -56,6 +58,7 @@ def add_sweep(commands: Commands) -> None:
     parser.add_argument(
         "--shard", type=_parse_shard, metavar="I/N", help="do only the I-th of N parts, for any scheduler"
     )
+    add_refine_options(parser)
     _add_fault_options(parser)
     _add_slurm_options(parser)
     parser.set_defaults(function=_sweep)
@@ -125,8 +128,8 @@ def _sweep(options: argparse.Namespace) -> int:
     from vitlab.sweep.sweep_file import read_sweep
 
     plan = read_sweep(options.config, options.overrides)
-    settings = _settings(options)
-    plan = resolve_budget(plan, options.out, settings, may_time=options.launcher == "local")
+    check_refine_options(plan, options)
+    plan = resolve_budget(plan, options.out, _settings(options), may_time=options.launcher == "local")
     for line in describe_budget(plan):
         print(line)
     if options.plan_only:
@@ -135,7 +138,7 @@ def _sweep(options: argparse.Namespace) -> int:
         print(f"{plan.task}: {len(plan.trials)} trials planned in {options.out}")
         return 0
     try:
-        counts = _launch(plan, options, settings)
+        counts = refine(plan, options, _launch) if options.refine else _launch(plan, options)
     except OwnerLostError as loss:
         raise ValueError(str(loss)) from loss
     except SweepStoppedError as stop:
@@ -163,9 +166,10 @@ def _settings(options: argparse.Namespace) -> "SessionSettings":
     )
 
 
-def _launch(plan: "Plan", options: argparse.Namespace, settings: "SessionSettings") -> "Counts":
+def _launch(plan: "Plan", options: argparse.Namespace) -> "Counts":
     from vitlab.sweep.local_launcher import LocalLauncher
 
+    settings = _settings(options)
     if options.launcher == "local":
         for name, value in _SLURM_OPTIONS.items():
             if getattr(options, name) != value:

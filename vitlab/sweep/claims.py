@@ -19,7 +19,9 @@ from vitlab.atomic_file import atomic_file, read_whole
 from vitlab.sweep.owners import Owner, Watch, read_heartbeat
 
 _NAME = re.compile(r"\.claim-([0-9a-f]+)\.(\d+)")
-SUBMITTING = "0"  # the right to submit jobs for a folder is claimed like a trial; no trial has this id
+# The rights to submit jobs for a folder, and to say by what its plan grows, are claimed like trials; no trial has these
+# ids.
+SUBMITTING, REFINING = "0", "1"
 _LOOKS = 40  # at a claim that is empty, a twentieth of a second apart
 
 

@@ -85,6 +85,8 @@ class Plan:
         rates_at: None, or by model and train size (as text) the learning rates that came later, ascending, each with
             the seeds that it is for: `[[0.002, [0, 1]], ...]`. They come on top of the grid, or are all there is
             where the grid is empty because rates are searched for.
+        refinements: None, or what refinement has added (`vitlab sweep --refine`) and why, a part for each round and
+            train size: `{"round": 1, "train_size": 600, "seeds": [3, 4], "words": ...}`.
     """
 
     task: str
@@ -99,6 +101,7 @@ class Plan:
     seeds_at: dict[str, list[int]] | None = None
     sizes_added: list[int] | None = None
     rates_at: dict[str, dict[str, list[list[Any]]]] | None = None
+    refinements: list[dict[str, Any]] | None = None
 
     @property
     def models(self) -> list[str]:
@@ -203,6 +206,14 @@ class Plan:
         rates_at = {**(self.rates_at or {}), model: _in_order({**of_model, str(train_size): rows})}
         return replace(self, rates_at={name: rates_at[name] for name in self.models if name in rates_at})
 
+    def with_refinements(self, parts: Iterable[dict[str, Any]]) -> "Plan":
+        """Return the plan with what refinement says of its additions, which other methods make."""
+        known = self.refinements or []
+        parts = [*known, *(part for part in parts if part not in known)]
+        # In an order of their own, so that plans that have grown in another order are equal.
+        ordered = sorted(parts, key=lambda part: (part["round"], part["train_size"], part["seeds"], part["words"]))
+        return replace(self, refinements=ordered) if ordered != known else self
+
     def with_growth_of(self, other: "Plan") -> "Plan":
         """Return the plan with what another plan of the same sweep has grown by; the rest stays as it is here."""
         plan = self
@@ -216,7 +227,7 @@ class Plan:
             for model in plan.models:
                 for rate, seeds in other.added_rates(model, size).items():
                     plan = plan.with_rates(model, size, [rate], known.intersection(seeds))
-        return plan
+        return plan.with_refinements(other.refinements or ())
 
     def without_growth(self) -> "Plan":
         """Return the plan as its sweep file has it."""
@@ -227,7 +238,8 @@ class Plan:
             budget["steps"] = {
                 model: {name: own[name] for name in names if name in own} for model, own in budget["steps"].items()
             }
-        return replace(self, train_sizes=sizes, budget=budget, seeds_at=None, sizes_added=None, rates_at=None)
+        growth = dict.fromkeys(("seeds_at", "sizes_added", "rates_at", "refinements"))
+        return replace(self, train_sizes=sizes, budget=budget, **growth)
 
     def _check_size(self, train_size: int) -> None:
         if train_size not in self.train_sizes:

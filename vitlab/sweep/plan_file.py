@@ -16,7 +16,8 @@ SCHEMA = 1
 PLAN_FILE = "sweep.json"
 # What is in the folder before the plan is: logs, other launchers that have just started, and what older versions left.
 _BEFORE_THE_PLAN = {"logs", "owners", "jobs", ".lock"}
-_OPTIONAL = ("dial", "seeds_at", "sizes_added", "rates_at")  # a plan without them looks as it did before they were
+# A plan without these looks as it did before they were.
+_OPTIONAL = ("dial", "seeds_at", "sizes_added", "rates_at", "refinements")
 
 
 def check_folder(folder: Path, plan: Plan) -> Plan:
@@ -151,6 +152,8 @@ def _check_axes(plan: Plan) -> None:
     sizes = {*map(str, plan.train_sizes)}
     absent: set[Any] = {*plan.models} - {*plan.learning_rates} | sizes - {*plan.budget["amount"]}
     absent |= {*map(str, plan.sizes_added or ())} - sizes | {*(plan.seeds_at or ())} - sizes
+    for part in plan.refinements or ():
+        absent |= {str(part["train_size"])} - sizes | {"round", "seeds", "words"} - {*part}
     for model, by_size in (plan.rates_at or {}).items():
         absent |= {model} - {*plan.models} | {*by_size} - sizes
         absent |= {

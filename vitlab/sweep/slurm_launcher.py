@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vitlab.sweep import slurm_queue, store
-from vitlab.sweep.claims import SUBMITTING, Claims, claimed_trials, remove_claims
+from vitlab.sweep.claims import REFINING, SUBMITTING, Claims, claimed_trials, remove_claims
 from vitlab.sweep.local_launcher import SweepStoppedError
 from vitlab.sweep.owners import Heartbeat, Owner, Watch, bury_the_dead, owner_path, stop_path
 from vitlab.sweep.plan import Plan
@@ -185,7 +185,8 @@ class _Campaign:
         living, holders = self._living.living(), claimed_trials(self._folder)
         living = self._jobs.look(living, set(holders.values()))
         names = {owner.id for owner in living}
-        self._holders = {trial: owner for trial, owner in holders.items() if owner in names and trial != SUBMITTING}
+        trials = holders.keys() - {SUBMITTING, REFINING}
+        self._holders = {trial: owner for trial, owner in holders.items() if owner in names and trial in trials}
         if (reason := self._jobs.waiting_for) is not None:
             self._say(f"all {self._jobs.num_live} jobs wait: {reason}")
         self._may_submit = self._may_submit or self._claims.claim(SUBMITTING) is not None

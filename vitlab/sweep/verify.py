@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vitlab.atomic_file import TEMPORARY_PREFIX
-from vitlab.sweep.claims import SUBMITTING
+from vitlab.sweep.claims import REFINING, SUBMITTING
 from vitlab.sweep.kept_predictions import FOLDER, read_predictions
 from vitlab.sweep.plan import Plan, Trial
 from vitlab.sweep.plan_file import load_plan
@@ -159,7 +159,7 @@ def _about_other_files(folder: Path, planned: set[str], recorded: set[str], fini
     for name in file_names(folder, "trials"):
         if claim := _CLAIM.fullmatch(name):
             claimed.add(claim[1])
-            if claim[1] in finished or claim[1] not in planned | {SUBMITTING}:
+            if claim[1] in finished or claim[1] not in planned | {SUBMITTING, REFINING}:
                 yield Finding("note", f"trials/{name}", "is a claim on a trial that nobody works on any more")
         elif not name.endswith(".json") and not name.startswith(TEMPORARY_PREFIX):
             yield Finding("warning", f"trials/{name}", "is no file of a sweep")

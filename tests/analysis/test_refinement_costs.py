@@ -1,3 +1,5 @@
+import dataclasses
+
 import made_up_sweeps as sweeps
 import pytest
 
@@ -71,3 +73,17 @@ def test_beyond_the_last_size_a_budget_grows_as_before():
 @pytest.mark.parametrize(("number", "rounded"), [(1.2, 1), (13, 13), (1263, 1300), (98765, 99000), (0.2, 1)])
 def test_two_digits(number, rounded):
     assert two_digits(number) == rounded
+
+
+def test_a_budget_in_seconds_may_be_a_fraction_and_becomes_the_steps_of_the_nearest_size():
+    plan = sweeps.make_plan(train_sizes=[100, 700])
+    measured = {"step": {model: {"100": 0.01, "700": 0.02} for model in plan.models}, "machine": "here"}
+    steps = {model: {"100": 25, "700": 50} for model in plan.models}
+    budget = {"unit": "seconds", "amount": {"100": 0.25, "700": 1.0}, "steps": steps, "measured": measured}
+    plan = dataclasses.replace(plan, budget=budget)
+    amount = budget_amount(plan, 200)
+    assert 0.25 < amount < 1
+    grown = plan.with_size(200, amount)
+    assert {trial.budget["amount"] for trial in grown.trials if trial.train_size == 200} == {int(amount / 0.01)}
+    assert grown.without_growth() == plan
+    assert plan.with_growth_of(grown) == grown

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from vitlab.analysis.selection import Record
-from vitlab.sweep.plan import Plan, Trial
+from vitlab.sweep.plan import MEASURED_UNITS, Plan, Trial
 
 
 class Prices:
@@ -75,8 +75,10 @@ def added_trials(before: Plan, after: Plan) -> list[Trial]:
     return [trial for trial in after.trials if (trial.train_size, trial.seed) not in known]
 
 
-def budget_amount(plan: Plan, train_size: int) -> int:
+def budget_amount(plan: Plan, train_size: int) -> float:
     """Return a new size's budget: between its neighbors' in logarithms of both, beyond the last size as it grew before.
+
+    Steps and epochs are whole numbers, seconds and multiply-accumulates need not be.
 
     Args:
         plan: the sweep's plan.
@@ -91,7 +93,8 @@ def budget_amount(plan: Plan, train_size: int) -> int:
     if low == high or amounts[low] == amounts[high]:
         return amounts[high]
     slope = math.log(amounts[high] / amounts[low]) / math.log(high / low)
-    return max(1, two_digits(amounts[low] * (train_size / low) ** slope))
+    amount = amounts[low] * (train_size / low) ** slope
+    return float(f"{amount:.1e}") if plan.budget["unit"] in MEASURED_UNITS else two_digits(amount)
 
 
 def two_digits(number: float) -> int:

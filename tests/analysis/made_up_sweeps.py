@@ -15,7 +15,8 @@ from vitlab.analysis.sweep_pairing import Sweep
 from vitlab.analysis.task_result import TaskResult, analyze_task
 from vitlab.sweep.plan import Plan
 from vitlab.sweep.plan_file import write_plan
-from vitlab.sweep.selection import chosen_learning_rates
+from vitlab.sweep.rate_search import grown
+from vitlab.sweep.selection import chosen_learning_rates, is_selected
 from vitlab.sweep.store import record_path
 
 SIZES = [100, 250, 600, 2000, 8000]
@@ -66,6 +67,25 @@ def make_records(
         error = min(max(error + (0.0 if best else 0.05), 0.0), 1.0)
         records.append(_record(trial, error, tested=best, failed=fails(trial), rng=rng))
     return records
+
+
+def make_search(best_rate: float = 0.005, num_seeds: int = 3) -> tuple[Plan, list[dict]]:
+    """Return a sweep whose learning rates were searched for, to its end; the curves are met at the best rate."""
+    plan = make_plan(num_seeds=num_seeds, learning_rates={"vit": [], "cnn": []})
+    records: dict[str, dict] = {}
+    while (more := grown(plan, records)) is not plan:
+        plan = more
+        for trial in plan.trials:
+            if trial.id not in records:
+                rng = np.random.default_rng([trial.seed, trial.train_size])
+                error = CURVES[trial.model][plan.train_sizes.index(trial.train_size)] + 0.01 * rng.standard_normal()
+                error += 0.02 * abs(math.log(trial.learning_rate / best_rate))
+                records[trial.id] = _record(trial, min(error, 1.0), False, False, rng) | {"seconds": 10.0}
+    chosen = chosen_learning_rates(records.values(), plan)
+    for record in records.values():
+        if is_selected(record, chosen):
+            record["test"] = record["val"] | {"nll": 0.1}
+    return plan, list(records.values())
 
 
 def write_sweep(folder: Path, plan: Plan, records: Sequence[dict]) -> Path:

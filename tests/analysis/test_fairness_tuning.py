@@ -112,3 +112,44 @@ def test_tests_left_from_an_earlier_choice_are_warned_of():
     assert (flaw.level, flaw.check, flaw.models, flaw.train_sizes) == ("warn", "test_used", ("vit",), (250,))
     assert "4 of 80 trials" in flaw.words
     assert "do not choose by them" in flaw.words
+
+
+def test_a_search_that_ended_is_noted_as_equal_tuning():
+    plan, records = sweeps.make_search()
+    note = sweeps.noted(plan, records, "tuning_trials")
+    assert note.words == ("Every arm: a search of 14 trials per size for its learning rate, as many as any other arm.")
+    grown = plan.with_seeds(100, [7])
+    assert "a search of 14 to 17 trials per size" in sweeps.find(grown, [])[0].words
+
+
+def test_a_search_that_has_only_begun_is_not_called_unfair():
+    plan, records = sweeps.make_search()
+    begun = plan.without_growth().with_rates("vit", 100, [0.005], [0])
+    assert {finding.level for finding in sweeps.find(begun, records[:0])} == {"note"}
+
+
+@pytest.mark.parametrize(("best", "name", "side"), [(1e-7, "lowest", "below"), (100.0, "highest", "above")])
+def test_a_search_that_ended_on_its_edge_is_warned_of(best, name, side):
+    plan, records = sweeps.make_search(best)
+    edges = [finding for finding in sweeps.find(plan, records) if finding.check == "learning_rate_edge"]
+    assert [(edge.level, edge.models) for edge in edges] == [("warn", ("vit",)), ("warn", ("cnn",))]
+    assert all(f"is the {name} that its search tried" in edge.words for edge in edges)
+    assert all(f"a better one may lie {side} it" in edge.words for edge in edges)
+
+
+def test_a_search_with_more_trials_for_one_arm_is_refused():
+    plan, records = sweeps.make_search()
+    more = plan.with_rates("vit", 250, [3.0], [0])
+    flaw = next(finding for finding in sweeps.find(more, records) if finding.check == "tuning_trials")
+    assert (flaw.level, flaw.train_sizes) == ("refuse", (250,))
+    assert "the ViT 15 trials and the CNN 14 trials at 250 images" in flaw.words
+
+
+def test_a_rate_with_fewer_seeds_is_not_chosen_however_lucky():
+    plan, records = sweeps.make_search()
+    for record in records:
+        arm = (record["model"], record["train_size"])
+        if len(plan.added_rates(*arm)[record["learning_rate"]]) < 3:
+            record["val"] = record["val"] | {"accuracy": 0.999}
+    assert {finding.level for finding in sweeps.find(plan, records)} == {"note"}
+    assert {record["learning_rate"] for record in records if record["test"]} == {0.005}

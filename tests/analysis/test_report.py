@@ -49,6 +49,30 @@ def test_the_summary_holds_what_programs_need(tmp_path):
     assert "seconds" not in json.dumps([summary[key] for key in ("points", "pairs", "fits")])
 
 
+def test_a_sweep_with_searched_rates_gets_a_report_finished_or_not(tmp_path):
+    plan, records = sweeps.make_search()
+    whole = write_report([sweeps.write_sweep(tmp_path / "whole", plan, records)])
+    assert whole["complete"]
+    assert whole["counts"] == {"planned": 140, "done": 140, "failed": 0, "missing": 0, "selected": 30, "untested": 0}
+    assert {point["learning_rate"] for point in whole["points"]} == {0.005}
+    assert whole["tasks"][0]["learning_rates"]["vit"] == sorted({record["learning_rate"] for record in records})
+    small = [record for record in records if record["train_size"] == 100]
+    begun = write_report([sweeps.write_sweep(tmp_path / "begun", plan.without_growth().with_growth_of(plan), small)])
+    assert (begun["counts"]["planned"], begun["counts"]["done"], begun["counts"]["missing"]) == (140, 28, 112)
+
+
+def test_a_sweep_that_has_grown_counts_its_missing_seeds_by_size(tmp_path):
+    plan = sweeps.make_plan()
+    grown = plan.with_seeds(250, [8, 9]).with_size(400, 100)
+    summary = write_report([sweeps.write_sweep(tmp_path / "sweep", grown, sweeps.make_records(plan))])
+    missing = {(p["model"], p["train_size"]): p["num_missing"] for p in summary["points"]}
+    assert {arm for arm, number in missing.items() if number} == {("vit", 250), ("cnn", 250)}
+    assert set(missing.values()) == {0, 2}
+    (task,) = summary["tasks"]
+    assert (task["seeds_at"], task["sizes_added"]) == ({"250": [8, 9]}, [400])
+    assert summary["counts"]["missing"] == 2 * 3 * (2 + 4)
+
+
 def test_the_headline_says_the_crossover_in_words(tmp_path):
     (line,) = headlines(write_report([_sweep(tmp_path / "sweep")]))
     assert line.startswith("glyphs-both: the CNN leads up to about 1,")

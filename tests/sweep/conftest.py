@@ -60,6 +60,12 @@ def plan(write_sweep):
 
 
 @pytest.fixture
+def searching(write_sweep):
+    """The same sweep with learning rates that are searched for."""
+    return read_sweep(write_sweep(("learning_rates: [0.001, 0.01]", "learning_rates: auto")))
+
+
+@pytest.fixture
 def make_record():
     """Make the record of a trial as if it had run."""
 

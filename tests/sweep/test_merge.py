@@ -75,6 +75,29 @@ def test_predictions_come_with_the_test_that_they_are_of(plan, write_folder, tmp
     assert predictions_path(tmp_path / "out", tested.id).read_text() == f"predictions of {tested.id}"
 
 
+def test_growth_is_united(plan, write_folder, tmp_path):
+    one, two = plan.with_seeds(11, [5]), plan.with_size(13, 3).with_seeds(11, [6])
+    folders = [write_folder("one", one, one.trials), write_folder("two", two, two.trials)]
+    counts = merge_sweeps(folders, tmp_path / "out")
+    assert load_plan(tmp_path / "out") == one.with_growth_of(two)
+    assert (counts.done, counts.missing, counts.twice) == (16 + 2 * 4 + 8, 0, 16)
+
+
+def test_halves_of_a_search_by_size_become_a_whole_and_what_is_undecided_is_missing(searching, write_folder, tmp_path):
+    parts = []
+    for size in searching.train_sizes:
+        part = dataclasses.replace(searching, train_sizes=[size], budget={"unit": "steps", "amount": {str(size): 3}})
+        parts.append(part.with_rates("vit", size, [0.01, 0.02], [0]))
+    folders = [write_folder(str(number), part, part.trials) for number, part in enumerate(parts)]
+    assert merge_sweeps(folders, tmp_path / "out") == MergeCounts(done=4, failed=0, missing=40, twice=0, left_out=0)
+    assert load_plan(tmp_path / "out").without_growth() == searching
+
+
+def test_a_search_and_a_grid_are_no_parts_of_one_sweep(plan, searching, write_folder, tmp_path):
+    with pytest.raises(ValueError, match="learning_rates is a list and auto"):
+        merge_sweeps([write_folder("one", plan), write_folder("two", searching)], tmp_path / "out")
+
+
 def test_what_nobody_ran_is_missing(plan, write_folder, tmp_path):
     amount = plan.budget["amount"]
     parts = [

@@ -156,11 +156,6 @@ def test_what_two_launchers_have_grown_is_united(plan, tmp_path):
     assert united == load_plan(tmp_path) == plan.with_seeds(11, [3]).with_rates("vit", 11, [0.1], [0])
 
 
-@pytest.fixture
-def searching(plan):
-    return dataclasses.replace(plan, learning_rates={model: [] for model in plan.models})
-
-
 def test_a_search_that_has_not_begun_is_defended_as_well(plan, searching, tmp_path):
     write_plan(tmp_path, searching)
     assert not load_plan(tmp_path).trials

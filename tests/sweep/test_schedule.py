@@ -1,5 +1,7 @@
 """Every trial is handed out once; tests come after an arm's choice, and only for what was chosen."""
 
+import itertools
+import math
 import random
 
 import pytest
@@ -105,3 +107,86 @@ def test_a_failed_test_changes_no_choice_and_is_not_tried_again_by_itself(plan, 
 def test_weights_that_nobody_needs_are_known_also_after_a_restart(plan, make_record):
     _, records, unneeded = work_off(Schedule(plan, []), make_record)
     assert sorted(Schedule(plan, records.values()).unneeded()) == sorted(unneeded)
+
+
+def peak(trial):
+    """Accuracies that are best at 0.02."""
+    return 0.9 - 0.1 * abs(math.log10(trial.learning_rate / 0.02)) + 0.01 * trial.seed
+
+
+def test_a_search_is_worked_off_and_only_its_choice_is_tested(searching, make_record):
+    schedule = Schedule(searching, [])
+    assert schedule.counts() == Counts(done=0, failed=0, running=0, missing=4 * 11, untested=0)
+    assert schedule.work_left() == 4 * 11 * 3
+    done, records, unneeded = work_off(schedule, make_record, peak)
+    fits = [trial_id for kind, trial_id in done if kind == "fit"]
+    assert len(fits) == len(set(fits)) == 4 * 11
+    assert set(fits) == {trial.id for trial in schedule.plan.trials}
+    assert schedule.counts() == Counts(done=4 * 11, failed=0, running=0, missing=0, untested=0)
+    assert schedule.work_left() == 0
+    tested = [records[trial_id] for kind, trial_id in done if kind == "test"]
+    assert sorted((r["model"], r["train_size"], r["seed"]) for r in tested) == sorted(
+        itertools.product(["vit", "cnn"], [11, 23], [0, 1])
+    )
+    assert {record["learning_rate"] for record in tested} == {0.02}
+    assert sorted(unneeded) == sorted(set(fits) - {record["id"] for record in tested})
+
+
+def test_in_a_search_no_trial_is_tested_before_its_arm_has_been_decided(searching, make_record):
+    schedule = Schedule(searching, [])
+    done, _, _ = work_off(schedule, make_record, peak)
+    arms = {trial.id: (trial.model, trial.train_size) for trial in schedule.plan.trials}
+    for position, (kind, trial_id) in enumerate(done):
+        if kind == "test":
+            assert all(("fit", other) in done[:position] for other, arm in arms.items() if arm == arms[trial_id])
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("keeps_plan", [True, False])
+def test_a_search_that_starts_again_from_any_set_of_records_ends_the_same(searching, make_record, seed, keeps_plan):
+    first = Schedule(searching, [])
+    _, full, _ = work_off(first, make_record, peak)
+    kept = random.Random(seed).sample(sorted(full), k=seed * 9)
+    partly = [full[trial_id] | {"test": None} for trial_id in kept]
+    again = Schedule(first.plan if keeps_plan else searching, partly)
+    fitted = {}
+    while not again.is_finished:
+        kind, trial = task = again.take()
+        record = full[trial.id] if kind == "test" else full[trial.id] | {"test": None}
+        fitted |= {trial.id: record}
+        again.finish(task, record)
+        for record in partly:  # as a session hears of records that are on the disk
+            again.note(record)
+    assert again.plan == first.plan
+    assert again.counts() == first.counts()
+
+
+def test_a_finished_search_has_nothing_to_do(searching, make_record):
+    first = Schedule(searching, [])
+    _, records, _ = work_off(first, make_record, peak)
+    assert Schedule(first.plan, records.values()).is_finished
+    assert Schedule(searching, records.values()).is_finished
+
+
+def test_models_are_checked_at_the_sizes_that_a_search_has_not_come_to(searching):
+    trials = Schedule(searching, []).open_fits
+    assert [trial.train_size for trial in trials] == sorted(trial.train_size for trial in trials)
+    assert {(trial.model, trial.train_size) for trial in trials} == set(itertools.product(["vit", "cnn"], [11, 23]))
+
+
+@pytest.mark.parametrize("kind", ["plan", "searching"])
+def test_seeds_that_come_later_are_trained_and_tested_and_the_choice_is_made_again(kind, make_record, request):
+    plan = request.getfixturevalue(kind)
+    schedule = Schedule(plan, [])
+    _, before, _ = work_off(schedule, make_record, peak)
+    schedule.grow(plan.with_seeds(23, [5]))
+    assert not schedule.is_finished
+    assert not set(schedule.unneeded()) & {trial.id for trial in schedule.plan.trials if trial.seed == 5}
+    done, after, _ = work_off(schedule, make_record, peak)
+    new = {trial.id: trial for trial in schedule.plan.trials if trial.id not in before}
+    assert {trial_id for kind, trial_id in done if kind == "fit"} == set(new)
+    assert {(trial.seed, trial.train_size) for trial in new.values()} == {(5, 23)}
+    tested = [new[trial_id] for kind, trial_id in done if kind == "test" and trial_id in new]
+    assert sorted(trial.model for trial in tested) == ["cnn", "vit"]
+    assert len({trial.learning_rate for trial in tested}) == 1
+    assert set(after) == set(new)

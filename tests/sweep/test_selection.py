@@ -40,3 +40,17 @@ def test_an_arm_that_failed_throughout_has_no_choice():
     chosen = chosen_learning_rates([failed, record(0.1, 0.5, size=23)])
     assert chosen == {("vit", 23): 0.1}
     assert not is_selected(failed, chosen)
+
+
+def test_a_rate_with_few_seeds_is_there_to_look_for_the_best_and_is_not_chosen(searching):
+    plan = searching.with_rates("vit", 11, [0.1, 0.2], [0, 1]).with_rates("vit", 11, [0.5], [0])
+    records = [record(rate, accuracy, seed=seed) for rate, accuracy in ((0.1, 0.5), (0.2, 0.6)) for seed in (0, 1)]
+    records.append(record(0.5, 0.9))
+    assert chosen_learning_rates(records, plan) == {("vit", 11): 0.2}
+    assert chosen_learning_rates(records[-1:], plan) == {("vit", 11): 0.5}
+
+
+def test_a_rate_added_to_a_grid_is_chosen_once_it_has_the_seeds_of_the_grid(plan):
+    records = [record(rate, 10 * rate, seed=seed) for rate in (0.001, 0.01, 0.05) for seed in (0, 1)]
+    for seeds, chosen in (([0], 0.01), ([0, 1], 0.05)):
+        assert chosen_learning_rates(records, plan.with_rates("vit", 11, [0.05], seeds)) == {("vit", 11): chosen}

@@ -18,7 +18,7 @@ from vitlab.sweep.claims import claimed_trials
 from vitlab.sweep.local_launcher import LocalLauncher
 from vitlab.sweep.nested_settings import merge
 from vitlab.sweep.owners import Owner, OwnerLostError, Watch, declare_dead, read_heartbeats
-from vitlab.sweep.plan_file import load_plan, write_plan
+from vitlab.sweep.plan_file import add_growth, load_plan, write_plan
 from vitlab.sweep.session import Session
 from vitlab.sweep.session_settings import SessionSettings
 from vitlab.sweep.task_runner import TaskRunner
@@ -82,6 +82,73 @@ def test_three_launchers_at_once_do_each_trial_once(write_sweep, tmp_path):
     assert_complete(folder)
     assert set(fits(folder).values()) == {1}
     assert list((folder / "owners").iterdir()) == []
+
+
+AUTO = ("learning_rates: [0.001, 0.01]", "learning_rates: auto")
+
+
+def assert_searched(folder, num_seeds=2):
+    """Every arm has as many trials, each is done once, and its choice is tested."""
+    plan, records = load_plan(folder), store.read_records(folder)
+    arms = Counter((record["model"], record["train_size"]) for record in records)
+    assert set(arms.values()) == {11 + 3 * (num_seeds - 2)}
+    assert len(arms) == 4
+    assert {record["id"] for record in records} == {trial.id for trial in plan.trials}
+    assert sum(record["test"] is not None for record in records) == 4 * num_seeds
+    assert claimed_trials(folder) == {}
+
+
+@pytest.mark.slow
+def test_three_launchers_search_together_and_do_each_trial_once(write_sweep, tmp_path):
+    config, folder = write_sweep(AUTO, ("seeds: [0, 1]", "seeds: [0, 1, 2]")), tmp_path / "out"
+    launchers = [launch(config, folder, "0.02") for _ in range(3)]
+    answers = [launcher.communicate(timeout=240) for launcher in launchers]
+    assert [answer for answer, _ in answers] == ["56 0 0 0\n"] * 3, answers
+    assert_searched(folder, num_seeds=3)
+    assert set(fits(folder).values()) == {1}
+
+
+@pytest.mark.slow
+def test_a_killed_launchers_search_goes_on(write_sweep, tmp_path):
+    config, folder = write_sweep(AUTO), tmp_path / "out"
+    doomed = launch(config, folder, "0.05")
+    wait_until(lambda: len(store.record_ids(folder)) >= 15)
+    doomed.kill()
+    doomed.communicate()
+    answer, errors = launch(config, folder).communicate(timeout=240)
+    assert answer == "44 0 0 0\n", errors
+    assert_searched(folder)
+    assert set(fits(folder).values()) == {1}
+
+
+def test_a_search_is_done_by_jobs_of_a_few_trials_and_again_is_nothing(searching, tmp_path, settings):
+    job = dataclasses.replace(settings, max_fits=15, is_launcher=False)
+    for total in (15, 30, 44):
+        counts = Session(searching, tmp_path / "out", job, kind="slurm").run()
+        assert (counts.done, counts.missing) == (total, 44 - total)
+    assert_searched(tmp_path / "out")
+    before = fits(tmp_path / "out")
+    counts = Session(searching, tmp_path / "out", settings).run()
+    assert (counts.done, counts.missing, fits(tmp_path / "out")) == (44, 0, before)
+
+
+def test_a_session_takes_part_in_what_comes_while_it_runs(plan, tmp_path, settings, monkeypatch):
+    monkeypatch.setenv("VITLAB_TEST_SECONDS", "0.3")
+    folder = tmp_path / "out"
+    session = threading.Thread(target=lambda: Session(plan, folder, settings).run())
+    session.start()
+    wait_until(lambda: len(store.record_ids(folder)) >= 2)
+    grown = add_growth(folder, plan.with_seeds(23, [7]))
+    session.join()
+    assert store.record_ids(folder) == {trial.id for trial in grown.trials}
+    assert len(grown.trials) == 20
+    assert_complete(folder)
+
+
+def test_a_search_with_shards_is_refused(searching, tmp_path, settings):
+    with pytest.raises(ValueError, match="start the same command several times without --shard, in one shared folder"):
+        LocalLauncher(settings, shard=(1, 2)).run(searching, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_launcher_waits_for_what_another_is_at_work_on(plan, tmp_path, settings, monkeypatch):

@@ -10,6 +10,7 @@ from vitlab.sweep import owners, store
 from vitlab.sweep.claims import Claims
 from vitlab.sweep.owners import Owner, Watch
 from vitlab.sweep.plan_file import write_plan
+from vitlab.sweep.schedule import Schedule
 from vitlab.sweep.status import describe_status
 
 
@@ -65,3 +66,15 @@ def test_a_record_that_cannot_be_believed_is_named(begun, plan):
     path.write_text(path.read_text().replace('"accuracy": 0.5', '"accuracy": 0.9'))
     with pytest.raises(ValueError, match=rf"{plan.trials[0].id}\.json is not as it was written"):
         describe_status(begun)
+
+
+def test_trials_that_a_search_has_yet_to_name_are_missing(searching, tmp_path, make_record):
+    write_plan(tmp_path, searching)
+    assert "0 done, 0 failed, 0 running, 44 missing of 44" in describe_status(tmp_path)
+    schedule = Schedule(searching, [])
+    for _ in range(5):
+        store.write_record(tmp_path, make_record(schedule.take()[1]))
+    write_plan(tmp_path, schedule.plan)
+    assert "5 done, 0 failed, 0 running, 39 missing of 44" in describe_status(tmp_path)
+    table = {line.split()[0]: line.split()[1:] for line in describe_status(tmp_path).splitlines()[-2:]}
+    assert table == {"vit": ["4/11", "0/11"], "cnn": ["1/11", "0/11"]}

@@ -13,6 +13,8 @@ from vitlab.sweep.sweep_file import read_sweep
         ("learning_rates: [0.001, 0.01]", "learning_rates: [0.1, 0.1]", "names a value twice"),
         ("learning_rates: [0.001, 0.01]", "learning_rates: {vit: [0.1]}", "but the models are vit, cnn"),
         ("learning_rates: [0.001, 0.01]", "learning_rates: {vit: [0.1], cnn: [0.1, 0.2]}", "tune each one as often"),
+        ("learning_rates: [0.001, 0.01]", "learning_rates: {vit: auto, cnn: [0.1]}", "searched for, for all arms"),
+        ("learning_rates: [0.001, 0.01]", "learning_rates: often", "or `learning_rates: auto`"),
         ("train_sizes: [11, 23]", "train_sizes: [0]", r"train_sizes is \[0\]; give a list .* from 1 up"),
         ("train_sizes: [11, 23]", "train_sizes: 11", "give a list"),
         ("seeds: [0, 1]", "seeds: [true]", "give a list of one or more whole numbers"),
@@ -135,3 +137,9 @@ def test_what_the_axes_decide_cannot_be_overridden(write_sweep, axis):
 def test_a_data_size_experiment_has_no_use_for_limit_train_batches(write_sweep):
     with pytest.raises(ValueError, match="limit_train_batches"):
         read_sweep(write_sweep(("trainer: {accelerator: cpu}", "trainer: {accelerator: cpu, limit_train_batches: 2}")))
+
+
+def test_auto_stands_for_rates_that_are_searched_for(searching, plan):
+    assert searching.searches_rates
+    assert not plan.searches_rates
+    assert searching.trials == []

@@ -10,6 +10,7 @@ import pytest
 from vitlab.sweep import store
 from vitlab.sweep.kept_predictions import KeptPredictions, predictions_path, write_predictions
 from vitlab.sweep.plan_file import write_plan
+from vitlab.sweep.schedule import Schedule
 from vitlab.sweep.verify import Finding, verify
 
 BEST_RATE = 0.01
@@ -281,3 +282,22 @@ def test_arms_that_saw_different_images_are_named(whole, indices, fingerprint):
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is not a sweep folder"):
         verify(tmp_path)
+
+
+def test_a_search_under_way_has_no_choice_yet_and_one_that_ended_has(searching, tmp_path, make_record):
+    schedule = Schedule(searching, [])
+    for _ in range(43):
+        kind, trial = task = schedule.take()
+        while kind == "test":
+            schedule.finish(task, store.read_record(tmp_path, trial.id) | {"test": {"accuracy": 0.5}})
+            kind, trial = task = schedule.take()
+        store.write_record(tmp_path, record := make_record(trial, trial.learning_rate / 100))
+        schedule.finish(task, record)
+        write_plan(tmp_path, schedule.plan)
+    levels = [finding.words for finding in verify(tmp_path)]
+    assert sum("it is selected, but not tested yet" in words for words in levels) == 3 * 2
+    while schedule.take()[0] == "test":
+        pass
+    (last,) = [trial for trial in schedule.plan.trials if trial.id not in store.record_ids(tmp_path)]
+    store.write_record(tmp_path, make_record(last, last.learning_rate / 100))
+    assert sum("it is selected, but not tested yet" in finding.words for finding in verify(tmp_path)) == 4 * 2

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitlab.analysis.finding import Finding, at_images
 from vitlab.analysis.selection import Record
 from vitlab.analysis.wording import count, label, listing
+from vitlab.sweep.rate_search import num_undecided
 
 _SAME_AMOUNT = 1.01  # of images seen: the last batch of an epoch may be smaller
 _SAME_SECONDS = 0.15  # share by which training may take longer or shorter than budgeted
@@ -172,6 +174,7 @@ def _dropped(plan: Any, records: Sequence[Record]) -> list[Finding]:
     recorded = {record["id"] for record in records}
     failed = [(record["model"], record["train_size"]) for record in records if record["status"] == "failed"]
     missing = [(trial.model, trial.train_size) for trial in plan.trials if trial.id not in recorded]
+    missing += Counter(num_undecided(plan)).elements()  # a search for learning rates has yet to name them
     findings = []
     for check, noun, lost, advice in (
         ("failed_trials", "failed", failed, "See the errors in the report, and run with --retry-failed."),

@@ -161,3 +161,10 @@ def test_fewer_steps_than_a_measured_budget_are_early_stopping():
     flaw = sweeps.only_flaw(plan, records)
     assert (flaw.level, flaw.check, flaw.models) == ("refuse", "early_stopping", ("vit",))
     assert "fewer steps than its budget" in flaw.words
+
+
+def test_a_budget_in_macs_makes_up_for_images_that_cost_more():
+    plan = measured_plan("macs", 1e12)
+    records = [r | {"macs": 2000 if r["model"] == "vit" else 1000} for r in measured_records(plan)]
+    words = sweeps.noted(plan, records, "macs").words
+    assert "differ 2.0 times, and the budget in multiply-adds makes up for it: ViT 2,000 and CNN 1,000" in words

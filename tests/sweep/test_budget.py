@@ -41,7 +41,7 @@ def test_equal_seconds_are_more_steps_of_the_arm_whose_steps_are_cheap(make_plan
     plan = resolve_budget(make_plan("seconds", "{11: 1.999, 23: 4}"), folder, SETTINGS)
     assert plan.budget["steps"] == {"vit": {"11": 99, "23": 200}, "cnn": {"11": 199, "23": 400}}
     assert plan.budget["measured"]["step"]["vit"] == {"11": 0.02, "23": 0.02}
-    assert plan.budget["measured"]["machine"].endswith("(cpu)")
+    assert plan.budget["measured"]["machine"].endswith("(2 trials at a time, CPU threads of each: 1)")
     assert load_plan(folder) == plan
     assert {(trial.model, trial.train_size): trial.settings["trainer"]["max_steps"] for trial in plan.trials} == {
         ("vit", 11): 99, ("vit", 23): 200, ("cnn", 11): 199, ("cnn", 23): 400
@@ -86,12 +86,12 @@ def test_only_what_is_added_is_measured(make_plan, tmp_path):
     assert load_plan(tmp_path / "out") == both
 
 
-def test_what_is_added_must_be_measured_on_the_same_machine(make_plan, tmp_path, monkeypatch):
+def test_what_is_added_must_be_measured_under_the_same_conditions(make_plan, tmp_path):
     resolve_budget(make_plan("seconds", 2, ("[11, 23]", "[11]")), tmp_path / "out", SETTINGS)
     before = (tmp_path / "out" / "sweep.json").read_bytes()
-    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
-    with pytest.raises(ValueError, match=r"were measured on .* and this is elsewhere \(cpu\)"):
-        resolve_budget(make_plan("seconds", 2), tmp_path / "out", SETTINGS)
+    other = dataclasses.replace(SETTINGS, num_workers=1)
+    with pytest.raises(ValueError, match=r"were measured on .*2 trials at.* and this is .*\(1 trial at a time"):
+        resolve_budget(make_plan("seconds", 2), tmp_path / "out", other)
     assert (tmp_path / "out" / "sweep.json").read_bytes() == before
 
 
@@ -149,6 +149,21 @@ def test_seconds_are_not_measured_where_trials_will_not_run(make_plan, tmp_path)
     with pytest.raises(ValueError, match=r"measured where the trials will run.*--plan-only"):
         resolve_budget(make_plan("seconds", 2), tmp_path / "out", SETTINGS, may_time=False)
     assert resolve_budget(make_plan("macs", "1.0e+6"), tmp_path / "macs", SETTINGS, may_time=False).trials
+
+
+def test_the_command_line_says_so_before_it_asks_a_cluster(write_sweep, tmp_path, capsys):
+    config = write_sweep(("unit: steps", "unit: seconds"))
+    assert main(["sweep", str(config), "--out", str(tmp_path / "out"), "--launcher", "slurm"]) == 2
+    assert "measured where the trials will run" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_alone_is_written_and_nothing_is_trained(write_sweep, plan, tmp_path, capsys):
+    command = ["sweep", str(write_sweep()), "--out", str(tmp_path / "out"), "--plan-only"]
+    assert main(command) == main(command) == 0
+    assert "16 trials planned" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["sweep.json"]
+    assert load_plan(tmp_path / "out") == plan
 
 
 def test_a_plan_that_was_not_measured_has_no_trials(make_plan):

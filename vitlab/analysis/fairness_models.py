@@ -96,6 +96,9 @@ def _cost(
     arms = listing([f"{label(model)} {write(value)}" for model, value in medians.items()])
     if ratio <= UNMATCHED_RATIO:
         return Finding("note", key, f"{noun} within a factor of {UNMATCHED_RATIO}: {arms}.", tuple(medians))
+    if key == "macs" and plan.budget["unit"] == "macs":
+        words = f"{noun} differ {significant(ratio)} times, and the budget in multiply-adds makes up for it: {arms}."
+        return Finding("note", key, words, tuple(medians))
     if _moves_with_dial(plan, medians):
         words = f"{noun} move with the dial, {significant(ratio)} times from end to end: {arms}."
         return Finding("note", key, words, tuple(medians))

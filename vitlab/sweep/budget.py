@@ -8,9 +8,10 @@ measured. Later calls, and other machines, read it from there: the trials stay t
 command line with steps.
 """
 
+import contextlib
 import itertools
 import math
-import socket
+import platform
 import statistics
 import sys
 from collections import defaultdict
@@ -61,7 +62,7 @@ def resolve_budget(plan: Plan, folder: Path, settings: SessionSettings, may_time
             "a budget in seconds is measured where the trials will run, and this is not there; on one of the cluster's "
             "nodes (`srun`), run the same command with --plan-only and without --launcher slurm first"
         )
-    resolved = _with_costs(known, _measure(known, pairs, Path(folder), settings))
+    resolved = _measured(known, pairs, Path(folder), settings)
     try:
         write_plan(folder, resolved)
     except ValueError:  # another launcher has measured at the same time and was faster: its numbers count
@@ -99,10 +100,10 @@ def _with_what_is_known(plan: Plan, folder: Path) -> Plan:
             f"and this one has {amounts.get(size)} {plan.budget['unit']}. Nothing was changed. Choose another --out, "
             "or that budget"
         )
-    steps = {model: _of_sizes(before["steps"].get(model, {}), plan) for model in plan.models}
+    steps = {model: _of_sizes(before.get("steps", {}).get(model, {}), plan) for model in plan.models}
     tables = {
         name: {model: _of_sizes(table.get(model, {}), plan) for model in plan.models} if name == "step" else table
-        for name, table in before["measured"].items()
+        for name, table in before.get("measured", {}).items()
     }
     return replace(plan, budget={**plan.budget, "steps": steps, "measured": tables})
 
@@ -117,8 +118,8 @@ def _unknown(plan: Plan) -> list[_Pair]:
     return [(model, size) for model, size in pairs if str(size) not in steps.get(model, {})]
 
 
-def _measure(plan: Plan, pairs: Sequence[_Pair], folder: Path, settings: SessionSettings) -> dict[_Pair, Answer]:
-    """Return the cost of a step of each arm and size: counted by one worker, or timed by all at the same time."""
+def _measured(plan: Plan, pairs: Sequence[_Pair], folder: Path, settings: SessionSettings) -> Plan:
+    """Return the plan with the steps of these arms and sizes: counted by one worker, or timed by all at once."""
     unit = plan.budget["unit"]
     trials = dict(_one_trial_each(plan, set(pairs)))
     if unit == "macs":
@@ -145,7 +146,8 @@ def _measure(plan: Plan, pairs: Sequence[_Pair], folder: Path, settings: Session
     finally:
         for worker in workers:
             worker.release()
-    return _medians(answers, _COSTS[unit])
+    costs = _medians(answers, _COSTS[unit])
+    return _with_costs(plan, costs, _machine(costs, settings) if unit == "seconds" else None)
 
 
 def _one_trial_each(plan: Plan, pairs: set[_Pair]) -> Iterator[tuple[_Pair, Trial]]:
@@ -189,7 +191,7 @@ def _medians(answers: Sequence[tuple[_Pair, Answer]], cost: str) -> dict[_Pair, 
     return {pair: {**own[-1], cost: statistics.median(one[cost] for one in own)} for pair, own in costs.items()}
 
 
-def _with_costs(plan: Plan, costs: dict[_Pair, Answer]) -> Plan:
+def _with_costs(plan: Plan, costs: dict[_Pair, Answer], machine: str | None) -> Plan:
     """Return the plan with the steps that its budget is at these costs of a step."""
     unit = plan.budget["unit"]
     steps, measured = {}, {}
@@ -205,18 +207,28 @@ def _with_costs(plan: Plan, costs: dict[_Pair, Answer]) -> Plan:
         steps.setdefault(model, {})[str(size)] = number
         measured.setdefault(model, {})[str(size)] = cost
     before = plan.budget.get("measured", {})
-    found = {"step": measured}
-    if unit == "seconds":
-        found["machine"] = _machine(costs)
-        if before.get("machine", found["machine"]) != found["machine"]:
-            raise ValueError(
-                f"the seconds of this sweep were measured on {before['machine']}, and this is {found['machine']}: "
-                "equal seconds hold on one machine alone; add models and sizes there, or choose another --out"
-            )
+    found = {"step": measured} | ({"machine": machine} if machine else {})
+    if before.get("machine", machine) != machine:
+        raise ValueError(
+            f"the seconds of this sweep were measured on {before['machine']}, and this is {machine}: equal seconds "
+            "hold on machines of one kind; add models and sizes on one like that, or choose another --out"
+        )
     budget = {"steps": merge(plan.budget.get("steps", {}), steps), "measured": merge(before, found)}
     return replace(plan, budget={**plan.budget, **budget})
 
 
-def _machine(costs: dict[_Pair, Answer]) -> str:
-    devices = sorted({answer["device"] for answer in costs.values()})
-    return f"{socket.gethostname()} ({', '.join(devices)})"
+def _machine(costs: dict[_Pair, Answer], settings: SessionSettings) -> str:
+    """Return the kind of the machine and how it is shared; not its name, which is nobody else's business."""
+    devices = {answer["device"] for answer in costs.values()}
+    names = sorted(_processor() if device == "cpu" else device for device in devices)
+    at_a_time = f"{settings.num_workers} trial{'s' if settings.num_workers > 1 else ''} at a time"
+    return f"{', '.join(names)} ({at_a_time}, CPU threads of each: {settings.threads})"
+
+
+def _processor() -> str:
+    """Return the model of this machine's CPU, as far as the system tells."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

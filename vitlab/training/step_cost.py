@@ -77,7 +77,8 @@ def step_seconds(arguments: Sequence[str], seconds: float = 0.5, min_steps: int 
         Exception: What went wrong, as it was raised; bad settings are a ValueError.
     """
     clock = _Clock(seconds, min_steps)
-    cli = run.train(arguments, [clock])
+    # A training that is stopped early is validated, which is no part of a step and may take long.
+    cli = run.train([*arguments, "--trainer.limit_val_batches=0"], [clock])
     device = cli.trainer.strategy.root_device
     return clock.seconds_per_step, torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 

@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import itertools
 
 import made_up_sweeps as sweeps
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 
 from vitlab.analysis.refinement import Limits, suggest
 from vitlab.analysis.refinement_costs import added_trials
+from vitlab.sweep.rate_search import grown
 
-SECONDS = 3000.0  # a made-up seed takes 100 to 200 seconds at every size
+SECONDS = 1000.0  # a made-up seed takes 60 seconds at every size
 NOISE = 0.02
 
 
@@ -30,10 +32,8 @@ class MadeUp:
 
     def _record(self, trial):
         rng = np.random.default_rng(int(trial.id, 16))
-        error = (
-            np.exp(np.interp(np.log(trial.train_size), *self.logs[trial.model])) + self.noise * rng.standard_normal()
-        )
-        error += 0.0 if trial.learning_rate == 0.003 else 0.1
+        error = np.exp(np.interp(np.log(trial.train_size), *self.logs[trial.model]))
+        error += self.noise * rng.standard_normal() + (0.0 if trial.learning_rate in (0.002, 0.003) else 0.1)
         error = float(np.clip(error, 0.001, 0.999))
         failed = self.fails(trial)
         return {
@@ -65,9 +65,8 @@ def refined(made_up):
 
 
 def test_every_arm_gets_the_same_new_draws(made_up, refined):
-    for before, after in zip(
-        [made_up.first, *[one.plan for one in refined]], [one.plan for one in refined], strict=False
-    ):
+    plans = [made_up.first, *(one.plan for one in refined)]
+    for before, after in itertools.pairwise(plans):
         added = added_trials(before, after)
         by_arm = [{(t.train_size, t.seed, t.learning_rate) for t in added if t.model == arm} for arm in after.models]
         assert by_arm[0] == by_arm[1]
@@ -129,9 +128,9 @@ def test_the_order_of_the_records_steers_nothing(made_up):
 def test_trials_that_fail_do_not_keep_it_going_for_ever():
     plan = sweeps.make_plan(num_seeds=3)
     made_up = MadeUp(plan, fails=lambda trial: trial.seed > 2)
-    last = _refined(made_up, Limits(1000.0))[-1]
+    last = _refined(made_up, Limits(400.0))[-1]
     assert "limit" in last.words
-    assert 10 * len(added_trials(plan, last.plan)) <= 1000
+    assert 10 * len(added_trials(plan, last.plan)) <= 400
 
 
 def test_a_narrow_interval_ends_it_at_once():
@@ -204,3 +203,24 @@ def test_a_plan_with_refinements_is_another_plans_growth(refined, made_up):
     assert made_up.first.with_growth_of(plan) == plan
     assert plan.without_growth() == made_up.first
     assert dataclasses.replace(plan, refinements=None).with_growth_of(plan) == plan
+
+
+def test_where_rates_are_searched_for_the_search_gets_the_new_seeds(made_up):
+    first = dataclasses.replace(made_up.first, learning_rates={model: [] for model in made_up.first.models})
+    searched = MadeUp(first)
+    plan, before = first, None
+    while plan != before:
+        before, plan = plan, _searched(plan, searched)
+    suggestion = suggest(plan, searched.records(plan), Limits(SECONDS))
+    ((size, number),) = suggestion.additions.items()
+    assert suggestion.num_trials == 2 * 3 * number  # both arms, at the three rates that have all seeds
+    assert suggestion.seconds == pytest.approx(10 * suggestion.num_trials)
+    then = _searched(suggestion.plan, searched)
+    added = [trial for trial in then.trials if trial.id not in {known.id for known in plan.trials}]
+    assert {trial.train_size for trial in added} == {size}
+    assert {trial.seed for trial in added} == set(suggestion.plan.refinements[0]["seeds"])
+    assert len(added) == suggestion.num_trials
+
+
+def _searched(plan, made_up):
+    return grown(plan, {record["id"]: record for record in made_up.records(plan)})

@@ -39,7 +39,8 @@ REACH = 3.0  # factor beyond the measured sizes up to which a crossing is looked
 NARROW = 1.25  # upper over lower end of an interval that is narrow enough
 NUM_OUTCOMES = 8
 Foretold = tuple[int, tuple[float, float]]
-_NUM_RESAMPLES = 400  # of those at hand, for every outcome; the same ones before and after
+NUM_RESAMPLES = 2000
+_OF_AN_OUTCOME = 400  # resamples: the first ones, the same for all outcomes and before them
 _STEPS = 12  # places between two sizes at which an outcome's leads are looked at
 _LEAST = np.log(1.02)  # log-width below which nothing is gained
 
@@ -77,7 +78,7 @@ class Outlook:
     @cached_property
     def rough_log_width(self) -> float:
         """Return the same as outcomes are judged: from fewer resamples, at fewer places."""
-        state = _State.of(self, 1, self.draws[:_NUM_RESAMPLES])
+        state = _State.of(self, 1, self.draws[:_OF_AN_OUTCOME])
         return float(state.log_widths(_STEPS, self.foretold is not None)[0])
 
     @property
@@ -101,7 +102,7 @@ def look(
     Shape:
         errors: (2, sizes, seeds).
     """
-    _, draws = bootstrap.draw_means(errors, seed)
+    _, draws = bootstrap.draw_means(errors, seed, NUM_RESAMPLES)
     if draws is None:
         return None
     differences = compare_sizes(models, train_sizes, errors, draws)
@@ -118,7 +119,7 @@ def expected_log_ratio(outlook: Outlook, seeds: Mapping[int, int]) -> float:
         outlook: how things stand.
         seeds: what is added: seeds for both models by train size, measured before or not.
     """
-    after = _State.of(outlook, NUM_OUTCOMES, outlook.draws[:_NUM_RESAMPLES])
+    after = _State.of(outlook, NUM_OUTCOMES, outlook.draws[:_OF_AN_OUTCOME])
     for (train_size, number), quantiles in zip(sorted(seeds.items()), _outcomes(len(seeds)).T, strict=True):
         if train_size in after.train_sizes:
             after.add_seeds(outlook.differences, train_size, number, quantiles)

@@ -24,7 +24,7 @@ from vitlab.analysis.curve_crossing import cross_curves
 from vitlab.analysis.fitted_curves import fit_curve
 from vitlab.analysis.outlook import REACH, Outlook, expected_log_ratio, look
 from vitlab.analysis.refinement_candidates import Additions, candidates, grow
-from vitlab.analysis.refinement_costs import Prices, added_trials, two_digits
+from vitlab.analysis.refinement_costs import Prices, two_digits
 from vitlab.analysis.refinement_wording import gain_words, in_minutes, settled_words, what_is_added
 from vitlab.analysis.selection import Record, pair_up
 from vitlab.analysis.wording import percent, plural
@@ -87,8 +87,7 @@ class _Option:
     @classmethod
     def of(cls, plan: Plan, additions: Additions, prices: Prices) -> _Option:
         grown = grow(plan, additions)
-        added = added_trials(plan, grown)
-        return cls(additions, grown, prices.of(added), len(added))
+        return cls(additions, grown, *prices.of_growth(plan, grown))
 
 
 def suggest(plan: Plan, records: Sequence[Record], limits: Limits, beyond_range: bool = True) -> Refinement:
@@ -203,7 +202,9 @@ def _outlooks(plan: Plan, records: Sequence[Record]) -> list[Outlook | None]:
 
     The validation errors of the chosen trials speak here, as the test errors do in the report.
     """
-    chosen = chosen_learning_rates(records)
+    planned = {trial.id for trial in plan.trials}
+    records = [record for record in records if record["id"] in planned]
+    chosen = chosen_learning_rates(records, plan)
     errors: Errors = {}
     for record in records:
         if is_selected(record, chosen):

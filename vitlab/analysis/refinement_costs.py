@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from vitlab.analysis.selection import Record
 from vitlab.sweep.plan import MEASURED_UNITS, Plan, Trial
+from vitlab.sweep.rate_search import num_undecided
 
 
 class Prices:
@@ -23,7 +24,8 @@ class Prices:
         trials = {trial.id: trial for trial in plan.trials}
         self._records = {record["id"]: record for record in records if record["id"] in trials}
         self._trials = trials
-        self._seeds: dict[int, tuple[float, float]] = {}
+        self._plan = plan
+        self._seeds: dict[int, tuple[float, int]] = {}
         self._added = {(part["train_size"], seed) for part in plan.refinements or [] for seed in part["seeds"]}
         rates: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
         for trial_id, record in self._records.items():
@@ -37,17 +39,23 @@ class Prices:
 
     def of(self, trials: Iterable[Trial]) -> float:
         """Return the seconds that trials should take, each judged by the nearest size of its model."""
-        return sum(self._of(trial) for trial in trials)
+        return sum(self._of(trial.model, trial.train_size, trial.work) for trial in trials)
 
-    def of_a_seed(self, train_size: int) -> tuple[float, float]:
-        """Return seconds and trials of a seed at a size of the plan: of all models, at the rates that a seed has there.
+    def of_growth(self, before: Plan, after: Plan) -> tuple[float, int]:
+        """Return seconds and number of the trials that a grown plan adds.
 
-        Both are means over the seeds that are there.
+        Where learning rates are searched for, these are the trials that the search has still to name.
         """
+        added = added_trials(before, after)
+        later = num_undecided(after)
+        seconds = sum(number * self._of(*arm, after.work_at(arm[1])) for arm, number in later.items())
+        return self.of(added) + seconds, len(added) + sum(later.values())
+
+    def of_a_seed(self, train_size: int) -> tuple[float, int]:
+        """Return seconds and number of the trials of one more seed at a size of the plan."""
         if train_size not in self._seeds:
-            trials = [trial for trial in self._trials.values() if trial.train_size == train_size]
-            number = max(len({trial.seed for trial in trials}), 1)
-            self._seeds[train_size] = self.of(trials) / number, max(len(trials) / number, 1.0)
+            more = self._plan.with_seeds(train_size, [max(self._plan.seeds_of(train_size)) + 1])
+            self._seeds[train_size] = self.of_growth(self._plan, more)
         return self._seeds[train_size]
 
     def spent(self) -> tuple[float, int]:
@@ -58,15 +66,15 @@ class Prices:
         """
         added = [trial for trial in self._trials.values() if (trial.train_size, trial.seed) in self._added]
         ended = [trial for trial in added if trial.id in self._records]
-        seconds = sum(self._records[trial.id].get("seconds") or self._of(trial) for trial in ended)
+        seconds = sum(self._records[trial.id].get("seconds") or self.of([trial]) for trial in ended)
         return seconds, len(ended)
 
-    def _of(self, trial: Trial) -> float:
-        by_size = self._rates.get(trial.model)
+    def _of(self, model: str, train_size: int, work: float) -> float:
+        by_size = self._rates.get(model)
         if not by_size:
             return 0.0
-        near = min(by_size, key=lambda size: abs(math.log(size / trial.train_size)))
-        return by_size[near] * trial.work
+        near = min(by_size, key=lambda size: abs(math.log(size / train_size)))
+        return by_size[near] * work
 
 
 def added_trials(before: Plan, after: Plan) -> list[Trial]:

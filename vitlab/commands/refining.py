@@ -103,8 +103,10 @@ def _limits(options: argparse.Namespace) -> "Limits":
 def _grow(folder: Path, patience_seconds: float, limits: "Limits") -> "Plan | None":
     """Return the plan to go on with, grown here or by another launcher; None where there is nothing to add."""
     from vitlab.sweep.claims import REFINING, Claims
+    from vitlab.sweep.local_launcher import SweepStoppedError
     from vitlab.sweep.owners import Owner, Watch
     from vitlab.sweep.plan_file import load_plan, write_plan
+    from vitlab.sweep.rate_search import num_undecided
     from vitlab.sweep.store import read_records, record_ids
 
     before = load_plan(folder)
@@ -114,12 +116,14 @@ def _grow(folder: Path, patience_seconds: float, limits: "Limits") -> "Plan | No
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         try:
             now = load_plan(folder)
-            if now != before or not {trial.id for trial in now.trials} <= record_ids(folder):
+            if now != before or num_undecided(now) or not {trial.id for trial in now.trials} <= record_ids(folder):
                 return now  # another launcher has grown it; it is to be done before anyone decides
             refinement = _suggest(owner, before, read_records(folder), limits)
             print(f"refine: {refinement.words}", flush=True)
             if not refinement.additions:
                 return None
+            if owner.stop_asked:  # by `vitlab cancel`
+                raise SweepStoppedError(0)
             owner.check()
             return write_plan(folder, refinement.plan)
         finally:

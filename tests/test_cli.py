@@ -76,6 +76,8 @@ def test_wrong_usage_exits_with_two(arguments):
         (["sweep", "nowhere.yaml", "--out", "out"], "cannot read the config nowhere.yaml"),
         (["status", "nowhere"], "nowhere is not a sweep folder"),
         (["report", "nowhere"], "nowhere is not a sweep folder"),
+        (["report", "nowhere", "--axis", "epochs"], "axis 'epochs' is unknown; use images, examples"),
+        (["report", "nowhere", "--target", "nll", "--reference"], "leave out the reference"),
         (["fit", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["cancel", "nowhere"], "nowhere is not a sweep folder"),
         (["verify", "nowhere"], "nowhere is not a sweep folder"),

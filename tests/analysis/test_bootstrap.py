@@ -81,3 +81,21 @@ def test_intervals_may_end_in_infinity():
     low, high = interval(draws)
     assert low == -np.inf
     assert 1.9 < high < 2
+
+
+def test_a_quantity_without_an_end_is_resampled_beyond_one_and_never_below_zero():
+    rng = np.random.default_rng(0)
+    values = 1.3 * np.exp(0.5 * rng.standard_normal((1, 4, 3)))
+    means, draws = draw_means(values, largest=None)
+    assert means[0] == pytest.approx(values.mean(axis=2)[0])
+    assert draws.min() >= 0
+    assert draws.max() > means.max() > 1
+    assert draw_means(values / 10)[1].max() <= 1
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 40.0])
+def test_intervals_of_a_quantity_without_an_end_scale_with_its_unit(scale):
+    values = np.exp(0.2 * np.random.default_rng(1).standard_normal((1, 4, 3)))
+    plain, scaled = (interval(draw_means(own, 0, largest=None)[1]) for own in (values, scale * values))
+    assert scaled[0] == pytest.approx(scale * plain[0])
+    assert scaled[1] == pytest.approx(scale * plain[1])

@@ -84,7 +84,7 @@ def test_equal_crossovers_are_called_moved_about_as_rarely_as_said():
     moved = total = 0
     for repeat in range(40):
         records = [sweeps.make_records(plan, noise=0.02, seed=1000 * repeat + n) for n in (0, 1)]
-        made = [select_points(own, chosen_learning_rates(own), plan.models, plan.seeds) for own in records]
+        made = [select_points(own, chosen_learning_rates(own), plan.models, plan.seeds_of) for own in records]
         places = tuple(compare_models(points, pair).crossover.train_size for points in made)
         if None in places:
             continue

@@ -3,10 +3,15 @@ from xml.etree import ElementTree
 
 import made_up_sweeps as sweeps
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-from vitlab.analysis.drawing import error_ticks, looks, size_ticks, spread
-from vitlab.analysis.figures import draw_figure
+from vitlab.analysis.drawing import error_ticks, looks, size_ticks, spread, value_ticks
+from vitlab.analysis.figures import Panel, draw_figure
+from vitlab.analysis.panels import STYLE
+from vitlab.analysis.targets import NLL
 from vitlab.analysis.task_result import analyze_task
+from vitlab.analysis.views import View
 
 
 def _result(**settings):
@@ -57,3 +62,64 @@ def test_labels_are_moved_apart_and_keep_their_order():
     assert all(upper - lower >= 5.0 - 1e-9 for lower, upper in itertools.pairwise(ordered))
     assert moved[3] < moved[0] < moved[1] < moved[2] == 40.0
     assert min(spread([0.0, 0.1], gap=5.0, lowest=2.0)) >= 2.0
+
+
+def _panel(result, view):
+    """Draw one panel; return it with all its words."""
+    figure = Figure()
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    Panel(axes, result, view, looks(result.models)).draw()
+    words = [text.get_text() for text in (*axes.texts, *axes.get_xticklabels())]
+    return axes, [axes.get_xlabel(), axes.get_ylabel(), *words]
+
+
+@pytest.mark.parametrize(
+    ("view", "across", "upward"),
+    [
+        (View(), "training images", "test error (%)"),
+        (View("macs"), "multiply-accumulates of the training", "test error (%)"),
+        (View("seconds", "nll"), "seconds of training", "test NLL (nats)"),
+        (View("images", "nll"), "training images", "test NLL (nats)"),
+        (View("images", "calibration_error"), "training images", "calibration error (%)"),
+        (View("params"), "parameters, at the largest size", "test error (%)"),
+    ],
+)
+def test_a_view_has_its_axes_and_only_what_belongs_to_them(view, across, upward):
+    result = sweeps.made_up("a").result
+    axes, words = _panel(result, view)
+    assert words[:2] == [across, upward]
+    assert any("crossover" in word for word in words) == (view == View())
+    foretold = view.axis == "images" and view.target != "calibration_error"
+    assert ("24,000" in words) == foretold
+    means = [line for line in axes.get_lines() if line.get_marker() != "None"]
+    assert [len(line.get_xdata()) for line in means] == [1 if view.axis == "params" else 5] * 2
+    for line, model in zip(means, result.models, strict=True):
+        expected = [point.mean_of(view.target) for point in result.points_of(model)][-len(line.get_ydata()) :]
+        assert list(line.get_ydata()) == pytest.approx([view.quantity.factor * value for value in expected])
+
+
+def test_a_model_that_lacks_a_target_is_left_out_and_named():
+    plan = sweeps.make_plan(num_seeds=2)
+    records = sweeps.make_records(plan)
+    for record in records:
+        if record["model"] == "cnn" and record["test"]:
+            record["test"] = {"accuracy": record["test"]["accuracy"]}
+    _, words = _panel(analyze_task(plan, records), View(target="nll"))
+    assert "not recorded: CNN" in words
+    assert "CNN" not in words
+
+
+def test_published_curves_have_a_panel_of_their_own(monkeypatch):
+    monkeypatch.setitem(STYLE, "svg.fonttype", "none")  # text as text
+    svg = draw_figure([sweeps.made_up("a").result], View(reference=True)).svg.decode()
+    for words in ("published, for reference", "images of pre-training", "ViT-H/14", "dashed, lighter: extrapolated"):
+        assert words in svg
+
+
+def test_ticks_of_any_quantity_are_round_and_hold_every_value():
+    for largest in (0.0004, 0.03, 0.9, 2.3, 17.0, 4e3):
+        ticks = value_ticks([largest], NLL)
+        assert ticks[0] == 0
+        assert ticks[-1] >= largest
+        assert 2 <= len(ticks) <= 8

@@ -68,6 +68,35 @@ def test_the_page_is_one_file_that_fetches_nothing(num_tasks):
     assert reader.tags.count("svg") == num_tasks
 
 
+def test_published_curves_are_on_the_page_only_where_they_are_asked_for():
+    result = _result()
+    assert "Published curves" not in write_page([result])
+    page = write_page([result], has_reference=True)
+    assert _read(page).tags.count("svg") == 2
+    assert "data-chart=" in page.partition("Published curves")[0]
+    assert "https:" not in page
+
+
+def test_what_records_lack_is_said_below_the_chart():
+    plan = sweeps.make_plan(num_seeds=2)
+    records = [
+        record | {"test": record["test"] and {"accuracy": record["test"]["accuracy"]}}
+        for record in sweeps.make_records(plan)
+    ]
+    page = write_page([analyze_task(plan, records)])
+    assert "Test NLL was not recorded by these trials. Calibration error was not recorded by these trials." in page
+    assert "not recorded" not in write_page([_result()]).partition("<script")[0]
+
+
+def test_an_extrapolation_is_drawn_dashed_and_lighter_and_explained():
+    page = write_page([_result()])
+    chart = ElementTree.fromstring(re.search(r"<svg.*?</svg>", page, re.DOTALL).group())
+    kinds = [path.get("class") for path in chart.iter("path")]
+    assert kinds.count("beyond") == kinds.count("beyond-band") == 2
+    assert any(tick.text == "24,000" for tick in chart.iter("text"))
+    assert "Dashed, in a lighter band: extrapolated" in page
+
+
 def test_names_from_the_sweep_cannot_become_markup():
     page = write_page([_result(models=["vit", HOSTILE], task=HOSTILE)])
     assert _read(page).tags.count("script") == NUM_SCRIPTS

@@ -72,7 +72,7 @@ def test_a_click_hides_a_model_in_the_chart_and_a_link_keeps_it_hidden(visit):
 def test_a_log_axis_and_another_quantity_move_marks_and_ticks(visit):
     page = visit()
     before, marks = texts(page, "svg .tick"), center(page, "svg .m0 .mark", 2)
-    page.get_by_label("log error").check()
+    page.get_by_label("log values").check()
     logarithmic = texts(page, "svg .tick")
     assert "0" in before
     assert "0" not in logarithmic
@@ -95,6 +95,36 @@ def test_every_axis_draws_every_model(visit):
         axis.select_option(value)
         assert page.locator("svg .mark").count() == (3 if value == "params" else 15)
         assert "NaN" not in page.locator("svg").first.inner_html()
+
+
+def test_nll_and_calibration_error_can_be_shown_in_place_of_the_error(visit):
+    page = visit()
+    target = page.get_by_label("show:")
+    assert target.locator("option").all_text_contents() == ["test error", "test NLL", "calibration error"]
+    target.select_option("nll")
+    assert texts(page, "svg .axis")[0] == "test NLL, nats"
+    assert page.locator("svg .mark").count() == 15
+    assert page.locator("svg .fit").count() == 3
+    assert page.locator("svg .cross").count() == 0  # crossovers are those of the error
+    page.mouse.move(*center(page, "svg .m0 .mark", 4))
+    page.locator(".tip").filter(has_text="ViT, 8,000 images: NLL 0.").wait_for()
+    target.select_option("calibration_error")
+    assert page.locator("svg .fit").count() == page.locator("svg .beyond").count() == 0
+    assert "NaN" not in page.locator("svg").first.inner_html()
+    assert visit("#" + page.url.partition("#")[2]).get_by_label("show:").input_value() == "calibration_error"
+
+
+def test_the_extrapolation_can_be_left_out_and_is_only_on_the_axis_of_images(visit):
+    page = visit()
+    assert page.locator("svg .beyond").count() == page.locator("svg .beyond-band").count() == 3
+    assert "24,000" in texts(page, "svg .tick")
+    page.get_by_label("across:").select_option("macs")
+    assert page.locator("svg .beyond").count() == 0
+    page.get_by_label("across:").select_option("images")
+    page.get_by_label("extrapolation").uncheck()
+    assert page.locator("svg .beyond").count() == 0
+    assert "24,000" not in texts(page, "svg .tick")
+    assert visit("#" + page.url.partition("#")[2]).locator("svg .beyond").count() == 0
 
 
 def test_arrow_keys_read_the_points_out(visit):
@@ -193,7 +223,7 @@ def test_lines_that_end_at_or_near_no_error_are_drawn_and_their_names_stand_apar
         write_page([analyze_task(plan, sweeps.make_records(plan, curves, noise=0.0))]), encoding="utf-8"
     )
     page = visit(address=(tmp_path / "index.html").as_uri())
-    for name in ("log error", "log"):
+    for name in ("log values", "log"):
         assert "NaN" not in page.locator("svg").first.inner_html()
         heights = page.locator("svg .name").evaluate_all(
             "(names) => names.map((name) => Number(name.getAttribute('y')))"

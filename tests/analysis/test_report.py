@@ -11,6 +11,7 @@ import pytest
 
 from vitlab.analysis.report import compare_results, headlines, read_sweeps, write_report
 from vitlab.analysis.summary import summarize
+from vitlab.analysis.views import View
 
 FILES = {"index.html", "trials.csv", "tables.tex", "summary.json"} | {
     f"curves.{kind}" for kind in ("png", "svg", "pdf", "csv")
@@ -46,6 +47,12 @@ def test_the_summary_holds_what_programs_need(tmp_path):
     assert len(summary["points"]) == 10
     assert {"mean_error", "interval", "num_seeds", "learning_rate"} <= set(summary["points"][0])
     assert {fit["model"] for fit in summary["fits"]} == {"vit", "cnn"}
+    for point in summary["points"]:
+        for target in ("nll", "calibration_error"):
+            low, high = point[f"{target}_interval"]
+            assert low < point[target] < high
+    assert [fit["model"] for fit in summary["nll_fits"]] == ["vit", "cnn"]
+    assert {"train_size", "nll", "interval_90"} == set(summary["nll_fits"][0]["extrapolation"])
     assert "seconds" not in json.dumps([summary[key] for key in ("points", "pairs", "fits")])
 
 
@@ -269,6 +276,19 @@ def test_a_thousand_trials_take_seconds_and_no_torch(tmp_path):
     assert time.perf_counter() - started < 15  # 2 s on two idle cores; the rest is for busy test machines
 
 
+def test_a_view_without_numbers_is_refused_before_anything_is_written(tmp_path):
+    def older(plan):
+        return [
+            record | {"test": record["test"] and {"accuracy": record["test"]["accuracy"]}}
+            for record in sweeps.make_records(plan)
+        ]
+
+    folder = _sweep(tmp_path / "sweep", older, num_seeds=2)
+    with pytest.raises(ValueError, match="cannot be shown as nll by images"):
+        write_report([folder], view=View(target="nll"))
+    assert not (folder / "report").exists()
+
+
 def test_a_crossing_beyond_the_sizes_is_marked_as_extrapolated_and_no_headline(tmp_path):
     curves = {"vit": [0.80, 0.50, 0.32, 0.18, 0.09], "cnn": [0.20, 0.16, 0.13, 0.10, 0.075]}
     folder = _sweep(tmp_path / "sweep", lambda plan: sweeps.make_records(plan, curves, noise=0.001))
@@ -282,3 +302,4 @@ def test_a_crossing_beyond_the_sizes_is_marked_as_extrapolated_and_no_headline(t
     page = (folder / "report" / "index.html").read_text()
     assert pair["beyond"]["words"].partition("(")[0] in page
     assert "extrapolated, ViT leads from about" in page
+    assert page.index("Extrapolated, not measured:") < page.index("<svg")

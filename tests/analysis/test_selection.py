@@ -77,3 +77,28 @@ def test_pairs_keep_only_the_seeds_that_both_models_have():
     assert errors.shape == (2, 5, 3)
     assert np.isnan(errors[:, 2, 2]).all()
     assert np.isnan(errors).sum() == 2
+
+
+def test_nll_and_calibration_error_have_means_and_intervals_as_the_error_has():
+    plan = sweeps.make_plan()
+    records = sweeps.make_records(plan)
+    points = select_points(records, chosen_learning_rates(records), plan.models, plan.seeds_of)
+    for point in points:
+        for target, factor in (("nll", 2), ("calibration_error", 0.2)):
+            assert point.mean_of(target) == pytest.approx(factor * point.mean_error)
+            low, high = point.interval_of(target)
+            assert low < point.mean_of(target) < high
+            assert list(point.values_of(target)) == list(point.errors)
+
+
+def test_a_metric_that_one_seed_lacks_is_no_mean_of_the_others():
+    plan = sweeps.make_plan(train_sizes=[100, 8000])
+    records = sweeps.make_records(plan, sweeps.AT_TWO_SIZES)
+    for record in records:
+        if record["test"] and (record["model"], record["train_size"], record["seed"]) == ("vit", 100, 2):
+            record["test"] = {**record["test"], "nll": None}
+    points = select_points(records, chosen_learning_rates(records), plan.models, plan.seeds_of)
+    lacking = [(point.model, point.train_size) for point in points if point.mean_of("nll") is None]
+    assert lacking == [("vit", 100)]
+    assert points[0].interval_of("nll") is None
+    assert points[0].mean_of("calibration_error") is not None

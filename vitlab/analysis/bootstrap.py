@@ -25,7 +25,10 @@ _SMALLEST_ERROR = 1e-3  # keeps the unit of a size without any error above zero
 
 
 def draw_means(
-    errors: np.ndarray, seed: int | list[int] = 0, num_resamples: int = NUM_RESAMPLES
+    errors: np.ndarray,
+    seed: int | list[int] = 0,
+    num_resamples: int = NUM_RESAMPLES,
+    largest: float | None = 1.0,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the mean errors and resamples of them.
 
@@ -34,6 +37,8 @@ def draw_means(
             out for all models there, so that means stay paired.
         seed: seed of the resampling.
         num_resamples: how many resamples to draw.
+        largest: 1 for error rates; None for another quantity that is 0 or more and has no end, such as NLL, whose noise
+            scales with its mean.
 
     Shape:
         errors: (models, sizes, seeds); means: (models, sizes); resamples: (num_resamples, models, sizes), or None where
@@ -45,8 +50,9 @@ def draw_means(
     means, deviations, num_seeds = _around_means(errors)
     if not (num_seeds > 1).any():
         return means, None
-    noise = _noise(deviations, _unit(means), num_seeds - 1, np.random.default_rng(seed), num_resamples)
-    return means, np.clip(means + noise / np.sqrt(num_seeds), 0.0, 1.0)
+    unit = _unit(means) if largest == 1.0 else np.maximum(means, _SMALLEST_ERROR)
+    noise = _noise(deviations, unit, num_seeds - 1, np.random.default_rng(seed), num_resamples)
+    return means, np.clip(means + noise / np.sqrt(num_seeds), 0.0, largest)
 
 
 def paired_spread(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

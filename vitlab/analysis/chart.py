@@ -12,14 +12,18 @@ from html import escape
 import numpy as np
 
 from vitlab.analysis.drawing import LOOKS, Look, error_ticks, size_limits, size_ticks, spread
+from vitlab.analysis.fitted_curves import REACH
 from vitlab.analysis.selection import Point
+from vitlab.analysis.targets import ERROR
 from vitlab.analysis.task_result import TaskResult
+from vitlab.analysis.views import extrapolated
 from vitlab.analysis.wording import about, count, label, percent, plural, short
 
 WIDTH, HEIGHT = 400, 300
 LEFT, TOP, BOTTOM = 36, 32, 256  # report_chart.js draws in the same place
 LONGEST_NAME = 13
 _FITTED_PLACES = 40
+BEYOND_PLACES = 8  # on a log axis the curves are nearly straight there
 _MOST_NAMED = 3  # upright lines that carry a number
 _ROOM_FOR_A_NUMBER = 46  # report_chart.js knows it too
 
@@ -28,7 +32,8 @@ class Axes:
     """Where an image count and an error rate lie in the drawing."""
 
     def __init__(self, result: TaskResult):
-        self.low, self.high = size_limits(result)
+        self.beyond = {model: extrapolated(result, model, ERROR.name, BEYOND_PLACES) for model in result.models}
+        self.low, self.high = size_limits(result, REACH if any(self.beyond.values()) else 1.0)
         self.ticks = error_ticks(result)
         longest = max(len(short(label(model), LONGEST_NAME)) for model in result.models)
         self.end = WIDTH - max(50, round(20 + 8.4 * longest))  # names of the lines stand right of the axis
@@ -75,7 +80,7 @@ def _frame(axes: Axes, result: TaskResult) -> list[str]:
         kind = "base" if tick == 0 else "grid"
         parts.append(f'<line class="{kind}" x1="{LEFT}" x2="{end}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{tick:g}</text>')
-    for size, text in size_ticks(result, closest=0.13):
+    for size, text in size_ticks(result, 0.13, {told[-1][0] for told in axes.beyond.values() if told}):
         x = axes.x(size)
         parts.append(f'<line class="base" x1="{x}" x2="{x}" y1="{BOTTOM}" y2="{BOTTOM + 4}"/>')
         parts.append(f'<text class="tick" x="{x}" y="{BOTTOM + 18}" text-anchor="middle">{text}</text>')
@@ -154,23 +159,28 @@ def _curve(axes: Axes, result: TaskResult, model: str, look: Look) -> str:
     if fitted := fitted_line(result, model):
         shown = [(size, error) for size, error in fitted if 100 * error <= axes.ticks[-1]]
         parts.append(f'<path class="fit" d="{_path(axes, shown)}"/>')
+    if beyond := axes.beyond[model]:
+        edge = [(size, high) for size, _, _, high in beyond] + [(size, low) for size, _, low, _ in beyond[::-1]]
+        parts.append(f'<path class="beyond-band" d="{_path(axes, edge)}Z"/>')
+        parts.append(f'<path class="beyond" d="{_path(axes, [(size, error) for size, error, _, _ in beyond])}"/>')
     dash = f' stroke-dasharray="{" ".join(map(str, look.dash))}"' if look.dash else ""
     parts.append(f'<path class="mean"{dash} d="{_path(axes, [(p.train_size, p.mean_error) for p in points])}"/>')
     parts += [_mark(axes, point, look) for point in points]
     return "".join(parts)
 
 
-def fitted_line(result: TaskResult, model: str) -> list[tuple[float, float]]:
-    """Return sizes and errors (0 to 1) along a model's fitted curve, as far as it is measured; empty without one.
+def fitted_line(result: TaskResult, model: str, target: str = ERROR.name) -> list[tuple[float, float]]:
+    """Return sizes and values along a model's fitted curve, as far as it is measured; empty without one.
 
     Args:
         result: the task's analysis.
         model: its name in the sweep.
+        target: name of the quantity.
     """
-    points = result.points_of(model)
+    points, fit = result.points_of(model), result.fits_of(target).get(model)
     sizes = np.geomspace(points[0].train_size, points[-1].train_size, _FITTED_PLACES)
-    fitted = result.fits[model].predict(sizes)
-    return [] if fitted is None else [(float(s), float(error)) for s, error in zip(sizes, fitted, strict=True)]
+    fitted = None if fit is None else fit.predict(sizes)
+    return [] if fitted is None else [(float(s), float(value)) for s, value in zip(sizes, fitted, strict=True)]
 
 
 def _mark(axes: Axes, point: Point, look: Look) -> str:
@@ -191,13 +201,15 @@ SHAPES: dict[str, Callable[[float, float], str]] = {
 
 
 def _names(axes: Axes, result: TaskResult, order: list[str]) -> list[str]:
-    ends = [result.points_of(model)[-1] for model in result.models]
-    heights = spread([BOTTOM - axes.y(point.mean_error) for point in ends], gap=16, lowest=6)
+    """Write each model's name at the end of its line, which may lie beyond its last measured size."""
+    ends = {model: (point.train_size, point.mean_error) for model in result.models for point in result.points_of(model)}
+    ends |= {model: told[-1][:2] for model, told in axes.beyond.items() if told}
+    heights = spread([BOTTOM - axes.y(error) for _, error in ends.values()], gap=16, lowest=6)
     names = []
-    for point, height in zip(ends, heights, strict=True):
-        place = f'x="{axes.x(point.train_size) + 11}" y="{BOTTOM - height + 4.5:.2f}"'
-        name = short(label(point.model), LONGEST_NAME)  # it stands whole in the tables
-        names.append(f'<text class="name m{order.index(point.model) % len(LOOKS)}" {place}>{escape(name)}</text>')
+    for (model, (size, _)), height in zip(ends.items(), heights, strict=True):
+        place = f'x="{axes.x(size) + 11}" y="{BOTTOM - height + 4.5:.2f}"'
+        name = short(label(model), LONGEST_NAME)  # it stands whole in the tables
+        names.append(f'<text class="name m{order.index(model) % len(LOOKS)}" {place}>{escape(name)}</text>')
     return names
 
 

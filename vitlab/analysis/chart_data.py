@@ -1,22 +1,20 @@
-"""What the page's chart draws, as numbers: so that whoever reads it can hide a model or choose another axis.
-
-The places on the axes other than images are medians over the selected trials of a model and size, as in the table of
-costs. A training's multiply-accumulates are three times those of its forward passes: the backward pass takes two more.
-"""
+"""What the page's chart draws, as numbers: so that whoever reads it can hide a model, choose another axis or target."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from vitlab.analysis.chart import LONGEST_NAME, crossovers, fitted_line
+from vitlab.analysis.chart import BEYOND_PLACES, LONGEST_NAME, crossovers, fitted_line
 from vitlab.analysis.drawing import Look
-from vitlab.analysis.summary import costs
+from vitlab.analysis.selection import Point
+from vitlab.analysis.targets import TARGETS
 from vitlab.analysis.task_result import TaskResult
+from vitlab.analysis.views import AXES, Places, extrapolated, places
 from vitlab.analysis.wording import label, short
 
-_FORWARD_PASSES_A_STEP = 3
 _DIGITS = 5
+_FITTED = [target.name for target in TARGETS.values() if target.is_fitted]
 
 
 def chart_data(result: TaskResult, style: dict[str, Look], order: Sequence[str], number: int) -> dict[str, Any]:
@@ -28,10 +26,9 @@ def chart_data(result: TaskResult, style: dict[str, Look], order: Sequence[str],
         order: all models of the page; a model's place in it is its color.
         number: number of the chart on the page.
     """
-    by_place = {(row["model"], row["train_size"]): row for row in costs(result)}
+    where = {axis: places(result, axis) for axis in AXES}
     models = []
     for model in result.models:
-        points = [_point(point, by_place[model, point.train_size]) for point in result.points_of(model)]
         models.append(
             {
                 "id": order.index(model),
@@ -39,24 +36,35 @@ def chart_data(result: TaskResult, style: dict[str, Look], order: Sequence[str],
                 "short": short(label(model), LONGEST_NAME),
                 "marker": style[model].marker,
                 "dash": list(style[model].dash),
-                "points": points,
-                "fit": [[float(f"{s:.4g}"), round(error, _DIGITS)] for s, error in fitted_line(result, model)],
+                "points": [_point(point, where) for point in result.points_of(model)],
+                "fit": {name: _rounded(line) for name in _FITTED if (line := fitted_line(result, model, name))},
+                "beyond": {
+                    name: _rounded(told)
+                    for name in _FITTED
+                    if (told := extrapolated(result, model, name, BEYOND_PLACES))
+                },
             }
         )
     return {"chart": number, "task": result.name, "models": models, "crossovers": crossovers(result)}
 
 
-def _point(point: Any, cost: dict[str, Any]) -> dict[str, Any]:
-    examples, macs = cost["examples_seen"], cost["macs"]
-    training = None if examples is None or macs is None else _FORWARD_PASSES_A_STEP * macs * examples
+def _rounded(line: Sequence[Sequence[float]]) -> list[list[float]]:
+    return [[float(f"{size:.4g}"), *(round(value, _DIGITS) for value in values)] for size, *values in line]
+
+
+def _point(point: Point, where: dict[str, Places]) -> dict[str, Any]:
+    targets = {}
+    for name in TARGETS:
+        values, interval = point.values_of(name), point.interval_of(name)
+        if values:
+            targets[name] = {
+                "mean": round(point.mean_of(name), _DIGITS),
+                "interval": None if interval is None else [round(end, _DIGITS) for end in interval],
+                "seeds": [[seed, round(value, _DIGITS)] for seed, value in values.items()],
+            }
     return {
+        **{axis: own.get((point.model, point.train_size)) for axis, own in where.items()},
         "images": point.train_size,
-        "examples": examples,
-        "macs": training,
-        "seconds": cost["seconds"],
-        "params": cost["params"],
-        "error": round(point.mean_error, _DIGITS),
-        "interval": None if point.interval is None else [round(end, _DIGITS) for end in point.interval],
-        "seeds": [[seed, round(error, _DIGITS)] for seed, error in point.errors.items()],
+        "targets": targets,
         "rate": f"{point.learning_rate:g}",
     }

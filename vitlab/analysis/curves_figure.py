@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vitlab.analysis.drawing import Look, looks
-from vitlab.analysis.figures import GRID, MARKERS, SOFT, STYLE, Drawn, as_files
 from vitlab.analysis.measured_curves import MeasuredCurve
+from vitlab.analysis.panels import GRID, MARKERS, SOFT, STYLE, Drawn, as_files
 from vitlab.analysis.wording import count, label, short
 
 if TYPE_CHECKING:

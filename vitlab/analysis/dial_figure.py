@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vitlab.analysis.drawing import LOOKS, Look, error_ticks, spread
-from vitlab.analysis.figures import GRID, MARKERS, SOFT, STYLE, Drawn, as_files
+from vitlab.analysis.panels import GRID, MARKERS, SOFT, STYLE, Drawn, as_files
 from vitlab.analysis.selection import Point
 from vitlab.analysis.task_result import TaskResult
 from vitlab.analysis.wording import count, label, short

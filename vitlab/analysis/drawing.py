@@ -7,11 +7,14 @@ black and white. Each keeps a contrast of 4.5 to 1 or more on the page's backgro
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from vitlab.analysis.targets import ERROR, Target
 from vitlab.analysis.task_result import TaskResult
 from vitlab.analysis.wording import count
+
+_MOST_STEPS = 6.2  # between the ticks of an axis
 
 
 @dataclass(frozen=True)
@@ -44,21 +47,27 @@ def all_models(results: Sequence[TaskResult]) -> list[str]:
     return list(dict.fromkeys(model for result in results for model in result.plan.models))
 
 
-def size_limits(result: TaskResult) -> tuple[float, float]:
-    """Return the ends of the size axis: the measured range and a little air."""
+def limits(values: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of a log axis: the range of the values and a little air."""
+    air = max((max(values) / min(values)) ** 0.05, 1.12)
+    return min(values) / air, max(values) * air
+
+
+def size_limits(result: TaskResult, reach: float = 1.0) -> tuple[float, float]:
+    """Return the ends of the size axis: the measured range, what is foretold beyond it, and a little air."""
     sizes = [point.train_size for point in result.points]
-    air = max((max(sizes) / min(sizes)) ** 0.05, 1.12)
-    return min(sizes) / air, max(sizes) * air
+    return limits([*sizes, reach * max(sizes)])
 
 
-def size_ticks(result: TaskResult, closest: float = 0.11) -> list[tuple[int, str]]:
+def size_ticks(result: TaskResult, closest: float = 0.11, ends: Collection[float] = ()) -> list[tuple[int, str]]:
     """Return measured sizes to name on the axis, leaving out those whose text would run into another.
 
     Args:
         result: one task's analysis.
         closest: smallest distance, as a share of the axis.
+        ends: sizes beyond the measured ones that the axis reaches to.
     """
-    sizes = sorted({point.train_size for point in result.points})
+    sizes = sorted({*(point.train_size for point in result.points), *map(round, ends)})
     span = math.log(sizes[-1] / sizes[0]) or 1.0
     kept = [sizes[0]]
     for size in sizes[1:-1]:
@@ -71,9 +80,20 @@ def size_ticks(result: TaskResult, closest: float = 0.11) -> list[tuple[int, str
 
 def error_ticks(result: TaskResult) -> list[float]:
     """Return round errors in percent from 0 to above the largest single seed; the last is the end of the axis."""
-    largest = 100 * max(max(point.errors.values()) for point in result.points)
-    step = next((step for step in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if largest / step <= 6.2), 20)
-    return [round(step * index, 6) for index in range(max(1, math.ceil(largest / step)) + 1)]
+    return value_ticks([error for point in result.points for error in point.errors.values()])
+
+
+def value_ticks(values: Sequence[float], target: Target = ERROR) -> list[float]:
+    """Return round values as shown, from 0 to above the largest; the last is the end of the axis.
+
+    Args:
+        values: recorded values of the target, of single seeds.
+        target: the quantity.
+    """
+    largest = target.factor * max(values)
+    steps = (digit * 10.0**power for power in range(-4, 6) for digit in (1, 2, 5))
+    step = next(step for step in steps if step >= target.least_step * (1 - 1e-9) and largest / step <= _MOST_STEPS)
+    return [round(step * index, 6) for index in range(max(1, math.ceil(round(largest / step, 9))) + 1)]
 
 
 def spread(positions: Sequence[float], gap: float, lowest: float = 0.0) -> list[float]:

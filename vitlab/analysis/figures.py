@@ -1,139 +1,153 @@
-"""The plot for a paper: test error against training images, one panel a task, as PNG, SVG and PDF.
-
-Matplotlib's object interface, without pyplot's global state. Equal data gives equal bytes: no dates, fixed ids.
-"""
+"""The plot for a paper: test error against training images, or what a view asks for, one panel a task."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vitlab.analysis.drawing import Look, all_models, error_ticks, looks, size_limits, size_ticks, spread
-from vitlab.analysis.selection import Point
-from vitlab.analysis.task_result import TaskResult
-from vitlab.analysis.wording import about, label, short
+from vitlab.analysis.drawing import Look, all_models, limits, looks, size_limits, size_ticks, value_ticks
+from vitlab.analysis.fitted_curves import REACH
+from vitlab.analysis.panels import INK, MARKERS, SOFT, STYLE, Drawn, as_files, name_ends, name_ticks, prepare_panel
+from vitlab.analysis.reference_curves import reference_tables
+from vitlab.analysis.reference_figure import draw_reference
+from vitlab.analysis.targets import ERROR
+from vitlab.analysis.task_result import Pair, TaskResult
+from vitlab.analysis.views import AXES, IMAGES, View, check_view, extrapolated, shown_points
+from vitlab.analysis.wording import about, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, SOFT, GRID = "#1c2128", "#59626e", "#e4e7eb"
-MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D"}
-STYLE = {
-    "font.size": 9,
-    "font.family": "sans-serif",
-    "axes.edgecolor": SOFT,
-    "axes.linewidth": 0.7,
-    "text.color": INK,
-    "text.parse_math": False,  # a task named "a$b$" is text
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "svg.hashsalt": "vitlab",
-    "pdf.fonttype": 42,  # text that one can search and copy
-}
-PNG_DPI = 220
+_BEYOND_PLACES = 12
 
 
-class Drawn(NamedTuple):
-    """A figure as files of three formats."""
-
-    png: bytes
-    svg: bytes
-    pdf: bytes
-
-
-def draw_figure(results: Sequence[TaskResult]) -> Drawn:
+def draw_figure(results: Sequence[TaskResult], view: View | None = None) -> Drawn:
     """Return the figure as files.
 
     Args:
         results: analyses, a panel each.
+        view: what to show: errors by training images unless told otherwise.
+
+    Raises:
+        ValueError: if no trial of a task has recorded what is to be shown.
     """
     import matplotlib  # 0.7 s to import: nothing but drawing pays it
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = 2 if len(results) == 4 else min(len(results), 3)
-    rows = math.ceil(len(results) / columns)
+    view = view or View()
+    check_view(results, view)
+    published = reference_tables() if view.reference else []
+    number = len(results) + len(published)
+    columns = 2 if number == 4 else min(number, 3)
+    rows = math.ceil(number / columns)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=((5.2 if columns == 1 else 4.1 * columns), 3.5 * rows + 0.35), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.09)
         FigureCanvasAgg(figure)
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
-        for panel in panels[len(results) :]:
+        for panel in panels[number:]:
             panel.set_visible(False)
         style = looks(all_models(results))
         for panel, result in zip(panels, results, strict=False):
-            _draw_panel(panel, result, style)
-        _explain(figure)
+            Panel(panel, result, view, style).draw()
+        for panel, table in zip(panels[len(results) :], published, strict=False):
+            draw_reference(panel, table)
+        _explain(figure, results, view)
         return as_files(figure)
 
 
-def as_files(figure: Figure) -> Drawn:
-    """Return a figure in all formats, without dates; call it where STYLE holds."""
-    png, svg, pdf = io.BytesIO(), io.BytesIO(), io.BytesIO()
-    figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
-    return Drawn(png.getvalue(), svg.getvalue(), pdf.getvalue())
+class Panel:
+    """One task's panel."""
+
+    def __init__(self, axes: Axes, result: TaskResult, view: View, style: dict[str, Look]):
+        self.axes, self.result, self.view, self.style = axes, result, view, style
+        self.points = shown_points(result, view)
+        self.models = [model for model, own in self.points.items() if own]
+        is_by_images = view.axis == IMAGES
+        self.beyond = {
+            model: extrapolated(result, model, view.target, _BEYOND_PLACES) if is_by_images else []
+            for model in self.models
+        }
+
+    def draw(self) -> None:
+        """Draw all of it."""
+        target, axes = self.view.quantity, self.axes
+        every = [(place, point) for own in self.points.values() for place, point in own]
+        ticks = value_ticks([v for _, p in every for v in p.values_of(target.name).values()], target)
+        prepare_panel(axes, self.result.name, (AXES[self.view.axis], f"{target.words} ({target.unit})"), ticks)
+        if self.view.axis == IMAGES:
+            axes.set_xlim(*size_limits(self.result, REACH if any(self.beyond.values()) else 1.0))
+            ends = {told[-1][0] for told in self.beyond.values() if told}
+            named = size_ticks(self.result, ends=ends)
+            axes.set_xticks([size for size, _ in named], [text for _, text in named])
+            axes.set_xticks([], minor=True)
+        else:
+            axes.set_xlim(*limits([place for place, _ in every]))
+            name_ticks(axes, [place for place, _ in every])
+        if self.view.axis == IMAGES and target is ERROR and not self.result.dial:
+            for pair in self.result.pairs:  # a dial asks for more than where two of its arms cross
+                _mark_crossover(axes, pair, shade=len(self.result.pairs) == 1)
+        for model in self.models:
+            self._draw_model(model)
+        self._name_lines(ticks[-1])
+        absent = [label(model) for model in self.result.models if model not in self.models]
+        if absent:
+            words = f"not recorded: {', '.join(absent)}"
+            axes.annotate(words, (0.02, 0.03), xycoords="axes fraction", fontsize=7.5, color=SOFT)
+
+    def _draw_model(self, model: str) -> None:
+        axes, look, own = self.axes, self.style[model], self.points[model]
+        target = self.view.quantity
+        banded = [(place, point.interval_of(target.name)) for place, point in own if point.interval_of(target.name)]
+        if banded:
+            low, high = np.array([interval for _, interval in banded]).T * target.factor
+            axes.fill_between([place for place, _ in banded], low, high, color=look.color, alpha=0.14, linewidth=0)
+        dots = [(place, target.factor * v) for place, p in own for v in p.values_of(target.name).values()]
+        axes.scatter(*zip(*dots, strict=True), s=5, color=look.color, alpha=0.45, linewidths=0, zorder=3, clip_on=False)
+        fit = self.result.fits_of(target.name).get(model) if self.view.axis == IMAGES else None
+        sizes = np.geomspace(own[0][0], own[-1][0], 60)
+        fitted = None if fit is None else fit.predict(sizes)
+        if fitted is not None:
+            line = {"linewidth": 1.1, "linestyle": (0, (1, 2.2)), "zorder": 2}
+            axes.plot(sizes, target.factor * fitted, color=look.color, **line)
+        if self.beyond[model]:
+            places, values, low, high = np.array(self.beyond[model]).T
+            axes.fill_between(
+                places, target.factor * low, target.factor * high, color=look.color, alpha=0.07, linewidth=0
+            )
+            line = {"linewidth": 1.1, "linestyle": (0, (3, 2)), "alpha": 0.85, "zorder": 2}
+            axes.plot(places, target.factor * values, color=look.color, **line)
+        axes.plot(
+            [place for place, _ in own],
+            [target.factor * point.mean_of(target.name) for _, point in own],
+            color=look.color,
+            linewidth=1.7,
+            linestyle=(0, look.dash) if look.dash else "-",
+            marker=MARKERS[look.marker],
+            markersize=5.5,
+            markeredgecolor="white",
+            markeredgewidth=0.8,
+            zorder=4,
+            clip_on=False,
+        )
+
+    def _name_lines(self, top: float) -> None:
+        """Write each model's name at the end of its line instead of in a legend."""
+        target = self.view.quantity
+        ends = [
+            self.beyond[model][-1][:2] if self.beyond[model] else (place, point.mean_of(target.name))
+            for model in self.models
+            for place, point in self.points[model][-1:]
+        ]
+        name_ends(self.axes, [(label(m), self.style[m].color) for m in self.models], ends, target.factor, top)
 
 
-def _draw_panel(axes: Axes, result: TaskResult, style: dict[str, Look]) -> None:
-    errors = error_ticks(result)
-    named = size_ticks(result)
-    axes.set_xscale("log")
-    axes.set_xlim(*size_limits(result))
-    axes.set_ylim(0, errors[-1])
-    axes.set_xticks([size for size, _ in named], [text for _, text in named])
-    axes.set_xticks([], minor=True)
-    axes.set_yticks(errors, [f"{error:g}" for error in errors])
-    axes.grid(axis="y", color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(length=0, axis="y")
-    axes.tick_params(length=3, axis="x")
-    axes.set_xlabel("training images", color=SOFT)
-    axes.set_ylabel("test error (%)", color=SOFT)
-    axes.set_title(result.name, loc="left", fontsize=10.5, fontweight="bold", pad=16)
-    for pair in [] if result.dial else result.pairs:  # a dial asks for more than where two of its arms cross
-        _mark_crossover(axes, pair, shade=len(result.pairs) == 1)
-    for model in result.models:
-        _draw_model(axes, result, model, style[model])
-    _name_lines(axes, result, style, errors[-1])
-
-
-def _draw_model(axes: Axes, result: TaskResult, model: str, look: Look) -> None:
-    points = result.points_of(model)
-    sizes = [point.train_size for point in points]
-    banded = [point for point in points if point.interval is not None]
-    if banded:
-        low, high = np.array([point.interval for point in banded]).T * 100
-        axes.fill_between([p.train_size for p in banded], low, high, color=look.color, alpha=0.14, linewidth=0)
-    dots = [(point.train_size, 100 * error) for point in points for error in point.errors.values()]
-    axes.scatter(*zip(*dots, strict=True), s=5, color=look.color, alpha=0.45, linewidths=0, zorder=3, clip_on=False)
-    fitted = np.geomspace(sizes[0], sizes[-1], 60)
-    fit = result.fits[model].predict(fitted)
-    if fit is not None:
-        axes.plot(fitted, 100 * fit, color=look.color, linewidth=1.1, linestyle=(0, (1, 2.2)), zorder=2)
-    axes.plot(
-        sizes,
-        [100 * point.mean_error for point in points],
-        color=look.color,
-        linewidth=1.7,
-        linestyle=(0, look.dash) if look.dash else "-",
-        marker=MARKERS[look.marker],
-        markersize=5.5,
-        markeredgecolor="white",
-        markeredgewidth=0.8,
-        zorder=4,
-        clip_on=False,
-    )
-
-
-def _mark_crossover(axes: Axes, pair, shade: bool) -> None:
+def _mark_crossover(axes: Axes, pair: Pair, shade: bool) -> None:
     crossover = pair.crossover
     if crossover.train_size is None:
         return
@@ -156,25 +170,17 @@ def _mark_crossover(axes: Axes, pair, shade: bool) -> None:
     )
 
 
-def _name_lines(axes: Axes, result: TaskResult, style: dict[str, Look], top: float) -> None:
-    """Write each model's name at the end of its line instead of in a legend."""
-    ends: list[Point] = [result.points_of(model)[-1] for model in result.models]
-    heights = spread([100 * point.mean_error for point in ends], gap=0.07 * top, lowest=0.03 * top)
-    for point, height in zip(ends, heights, strict=True):
-        axes.annotate(
-            short(label(point.model)),
-            (point.train_size, height),
-            xytext=(9, 0),
-            textcoords="offset points",
-            va="center",
-            color=style[point.model].color,
-            fontweight="bold",
-            annotation_clip=False,
-        )
-
-
-def _explain(figure: Figure) -> None:
-    text = "line: mean over seeds   ·   band: 95 % interval   ·   dots: single seeds   ·   dotted: fitted curve"
+def _explain(figure: Figure, results: Sequence[TaskResult], view: View) -> None:
+    """Say what lines, bands and dots are, as far as the figure has them."""
+    parts = ["line: mean over seeds", "band: 95 % interval", "dots: single seeds"]
+    if view.axis == IMAGES and any(result.fits_of(view.target) for result in results):
+        parts.append("dotted: fitted curve")
+        if any(extrapolated(result, model, view.target, 2) for result in results for model in result.models):
+            parts.append("dashed, lighter: extrapolated, 90 % of new measurements")
+    lines, separator = [parts], "   \u00b7   "
     if figure.get_figwidth() < 6:
-        text = text.replace("   ·   dots", "\ndots")
+        lines = [parts[:2], parts[2:4], parts[4:]]
+    elif len(parts) > 4:
+        lines = [parts[:4], parts[4:]]
+    text = "\n".join(separator.join(line) for line in lines if line)
     figure.supxlabel(text, fontsize=7.5, color=SOFT)

@@ -47,17 +47,18 @@ class FittedCurve:
         return None if self.estimate is None else self.estimate.predict([REACH * self.estimate.sizes[-1]])
 
 
-def fit_curve(errors: dict[int, Sequence[float]], seed: int = 0) -> FittedCurve:
+def fit_curve(errors: dict[int, Sequence[float]], seed: int = 0, largest: float | None = 1.0) -> FittedCurve:
     """Return the curve through the errors of all seeds.
 
     Args:
         errors: test errors (0 to 1), one a seed, by train size. An error of 0 has no logarithm: where some seed has
             none, the mean stands for all (leaving that seed out would raise it), and a mean of 0 is left out.
         seed: seed of the resamples.
+        largest: the largest value that the quantity can take: 1 for an error, None for NLL.
     """
     power_law = fit_power_law(list(errors), [float(np.mean(own)) for own in errors.values()])
     usable = {size: list(own) if min(own) > 0 else [float(np.mean(own))] for size, own in errors.items()}
     rows = [(size, error) for size, own in usable.items() for error in own if error > 0]
     if len({size for size, _ in rows}) < MIN_SIZES:
         return FittedCurve(power_law, None)
-    return FittedCurve(power_law, estimate_curve(*zip(*rows, strict=True), seed=seed))
+    return FittedCurve(power_law, estimate_curve(*zip(*rows, strict=True), largest, seed))

@@ -18,29 +18,35 @@ from vitlab.analysis.comparison_tables import comparison_section
 from vitlab.analysis.comparison_wording import conclude_comparison
 from vitlab.analysis.dial_chart import draw_dial_chart
 from vitlab.analysis.drawing import Look, all_models, looks
-from vitlab.analysis.fairness import LEVELS, Finding
+from vitlab.analysis.efficiency_table import levels_table
+from vitlab.analysis.fairness_box import fairness_box
 from vitlab.analysis.page_style import style_sheet
 from vitlab.analysis.page_tables import text
 from vitlab.analysis.rate_choices import rates_table
+from vitlab.analysis.reference_chart import reference_section
 from vitlab.analysis.refinement_table import refinements_table
 from vitlab.analysis.summary import missing_in_words
 from vitlab.analysis.sweep_comparison import SweepComparison
-from vitlab.analysis.task_result import TaskResult, conclude
+from vitlab.analysis.targets import ERROR
+from vitlab.analysis.task_result import Pair, TaskResult, conclude
 from vitlab.analysis.training_courses import training_courses
+from vitlab.analysis.views import extrapolated, not_recorded
 from vitlab.analysis.wording import count, label, listing, plural, sentence
 
-_LEVELS = {"refuse": "Refuse", "warn": "Warning", "note": "Note"}
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 _CONTROLS = '<div class="controls" role="group" aria-label="What the charts show" hidden></div>'
 _SCRIPTS = ("report_chart.js", "report_tables.js", "report_page.js")
 
 
-def write_page(results: Sequence[TaskResult], comparisons: Sequence[SweepComparison] = ()) -> str:
+def write_page(
+    results: Sequence[TaskResult], comparisons: Sequence[SweepComparison] = (), has_reference: bool = False
+) -> str:
     """Return the whole page.
 
     Args:
         results: analyses, in the order to report them.
         comparisons: of sweeps of one task among them: these stand in one chart.
+        has_reference: whether published curves stand below the charts.
     """
     drawn = charted(results, comparisons)
     order, title = all_models(drawn), _title(results)
@@ -49,7 +55,8 @@ def write_page(results: Sequence[TaskResult], comparisons: Sequence[SweepCompari
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f'<meta name="color-scheme" content="light dark"><title>{text(title)}</title><style>{style_sheet()}</style>'
     )
-    sections = "".join(comparison_section(one) for one in comparisons)
+    sections = reference_section() if has_reference else ""
+    sections += "".join(comparison_section(one) for one in comparisons)
     return (
         f'<!doctype html><html lang="en"><head>{head}</head><body><header><h1>{text(title)}</h1></header>'
         f"<main>{_first_screen(results, comparisons, order)}{sections}{_results(results, comparisons, order)}"
@@ -90,7 +97,7 @@ def _first_screen(results: Sequence[TaskResult], comparisons: Sequence[SweepComp
         words = (conclude(result) if one is None else conclude_comparison(one)).words
         panels.append((said, _lead_chart(result, style, number, words)))
     apart = "".join(f'<div class="lead">{_comparison(one)}</div>' for one in compared.values())
-    fairness = _fairness(results, comparisons)
+    fairness = fairness_box([*(one.together for one in comparisons), *results])
     if len(panels) == 1:
         said, chart = panels[0]
         beside = f"<div>{chart}{_key(drawn)}</div>{fairness}"
@@ -124,8 +131,16 @@ def _conclusion(result: TaskResult) -> str:
     return (
         f'<div class="said"><p class="task">{text(task)}</p><h2 class="claim">{text(sentence(said.claim))}</h2>'
         + (f'<p class="soft">{small}</p>' if small else "")
-        + f"{_unfinished(result)}</div>"
+        + f"{_foretold(result)}{_unfinished(result)}</div>"
     )
+
+
+def _foretold(result: TaskResult) -> str:
+    """Say where two models' curves cross beyond the measured sizes: apart from what was measured, and as a guess."""
+    if len(result.pairs) != 1 or result.pairs[0].beyond is None:
+        return ""
+    words = sentence(result.pairs[0].beyond.words)
+    return f'<p class="foretold"><b>Extrapolated, not measured:</b> {text(words)}</p>'
 
 
 def _unfinished(result: TaskResult) -> str:
@@ -151,36 +166,28 @@ def _key(results: Sequence[TaskResult]) -> str:
     if all(result.dial for result in results):
         return f'<p class="key">{text(key)}</p>'
     key += " Dotted line: fitted curve."
+    if any(extrapolated(result, model, ERROR.name, 2) for result in results for model in result.models):
+        key += " Dashed, in a lighter band: extrapolated, with 90 % of new measurements in the band."
     found = [crossovers(result) for result in results]
     if any(found):
         shaded = any(row["interval"] for rows in found for row in rows)
         key += f" Upright line: crossover{', shaded over its 95 % interval' if shaded else ''}."
+    for words, names in _absent(results).items():
+        key += f" {words[0].upper()}{words[1:]} was not recorded {names}."
     return f'<p class="key">{text(key)}</p>'
 
 
-def _fairness(results: Sequence[TaskResult], comparisons: Sequence[SweepComparison]) -> str:
-    """List each finding once, gravest first, with the tasks or the sweeps that it holds for."""
-    where: dict[Finding, list[str]] = {}
-    for result in (*(one.together for one in comparisons), *results):
-        for finding in result.findings:
-            where.setdefault(finding, []).append(result.name)
-    grave, notes = [], []
-    for finding in sorted(where, key=lambda finding: LEVELS.index(finding.level)):
-        everywhere = len(where[finding]) == len(results)
-        named = "" if everywhere else f' <span class="soft">({text(listing(where[finding]))})</span>'
-        level = f'<span class="level">{_LEVELS[finding.level]}</span>'
-        item = f'<li class="{finding.level}">{level}<span>{text(finding.words)}{named}</span></li>'
-        (notes if finding.level == "note" else grave).append(item)
-    folded = len(results) > 1 and notes  # the notes of several tasks would push the numbers off the screen
-    listed = "".join(grave if folded else grave + notes)
-    parts = [f'<ul class="findings">{listed}</ul>' if listed else ""]
-    if folded:
-        head = f"{plural(len(notes), 'note')}: what is matched, and on which axis"
-        parts.append(f'<details><summary>{head}</summary><ul class="findings">{"".join(notes)}</ul></details>')
-    return (
-        '<section class="fairness" aria-labelledby="fairness"><h2 id="fairness">Is the comparison fair?</h2>'
-        f"{''.join(parts)}</section>"
-    )
+def _absent(results: Sequence[TaskResult]) -> dict[str, str]:
+    """Return which targets some trials have not recorded, with where."""
+    where: dict[str, list[str]] = {}
+    for result in results:
+        for words in not_recorded(result):
+            where.setdefault(words, []).append(result.name)
+    everywhere = len(results)
+    return {
+        words: "by these trials" if len(names) == everywhere else f"by all trials of {listing(names)}"
+        for words, names in where.items()
+    }
 
 
 def _order_of(result: TaskResult, comparisons: Sequence[SweepComparison], order: Sequence[str]) -> Sequence[str]:
@@ -215,7 +222,7 @@ def _results(results: Sequence[TaskResult], comparisons: Sequence[SweepCompariso
         if (
             not result.dial or not result.dial.settings
         ):  # the dial's table has a dial's differences, for all pairs at once
-            parts += [tables.differences_table(pair) + tables.image_remark(pair) for pair in result.pairs]
+            parts += [part for pair in result.pairs for part in _pair_in_detail(pair)]
         parts += [
             tables.fits_table(result, order),
             rates_table(result, order),
@@ -225,6 +232,10 @@ def _results(results: Sequence[TaskResult], comparisons: Sequence[SweepCompariso
             "</section>",
         ]
     return "".join(parts)
+
+
+def _pair_in_detail(pair: Pair) -> list[str]:
+    return [tables.differences_table(pair), tables.image_remark(pair), levels_table(pair)]
 
 
 def _failures(results: Sequence[TaskResult]) -> str:

@@ -46,6 +46,8 @@ p{margin:6px 0 10px;max-width:72ch}
 .lead .soft{font-size:1rem;max-width:80ch}
 .each{margin:8px 0;padding-left:1.1em;font-size:.94rem}.each li{margin:3px 0;max-width:80ch}
 td.value,th.setting{overflow-wrap:anywhere;min-width:11em;white-space:normal;font-size:.86rem}
+.foretold{border-left:4px dashed var(--line);padding:1px 12px;margin:8px 0;font-size:.92rem;color:var(--soft);
+ max-width:80ch}
 .unfinished{border-left:4px solid var(--warn);padding:1px 12px;margin:8px 0;font-size:.92rem}
 .panels{display:grid;grid-template-columns:minmax(0,1fr);gap:30px 22px}
 article{display:flex;flex-direction:column;justify-content:space-between;gap:10px;min-width:0}
@@ -63,6 +65,9 @@ svg{display:block;width:100%;height:auto;font-family:inherit}
 .band{fill:var(--model);opacity:.15}
 .mean{fill:none;stroke:var(--model);stroke-width:2.2;stroke-linejoin:round}
 .fit{fill:none;stroke:var(--model);stroke-width:1.5;stroke-dasharray:.1 4;stroke-linecap:round}
+.beyond-band{fill:var(--model);opacity:.07}
+.beyond{fill:none;stroke:var(--model);stroke-width:1.4;stroke-dasharray:4 3;opacity:.85}
+.hollow{fill:var(--card);stroke:var(--model);stroke-width:1.3}.reference{max-width:620px}
 .seed{fill:var(--model);opacity:.5}
 .mark{fill:var(--model);stroke:var(--card);stroke-width:1.3}
 .ring{fill:none;stroke:var(--model);stroke-width:1.4}
@@ -73,7 +78,7 @@ figure{position:relative}
 .models{display:flex;flex-wrap:wrap;gap:6px}
 button,select{font:inherit;color:inherit;background:var(--card);border:1px solid var(--line);border-radius:999px;
  padding:3px 12px;cursor:pointer}
-button{max-width:100%;overflow-wrap:anywhere}
+.models button{max-width:100%;overflow-wrap:anywhere}
 select{border-radius:8px;padding:3px 6px;min-width:0}
 .models button{color:var(--model);font-weight:650;border-color:currentColor}
 .models button[aria-pressed=false]{color:var(--soft);text-decoration:line-through;border-style:dashed}
@@ -92,9 +97,9 @@ th[aria-sort=ascending] .sort::after{content:" \\2191"}th[aria-sort=descending] 
 .curves{max-width:660px;margin:18px 0}
 .fairness h2{margin-top:36px}
 .findings{list-style:none;margin:10px 0 0;padding:0}
-.findings li{display:grid;grid-template-columns:4.4em minmax(0,1fr);gap:10px;padding:7px 0;
+.findings li{display:grid;grid-template-columns:4.6em minmax(0,1fr);gap:10px;padding:7px 0;
  border-top:1px solid var(--line);font-size:.94rem;line-height:1.45}
-.level{font-weight:650;font-size:.88rem}
+.level{overflow-wrap:normal;white-space:nowrap;font-weight:650;font-size:.88rem}
 .refuse .level{color:var(--refuse)}.warn .level{color:var(--warn)}.note .level{color:var(--note)}
 .wide{overflow-x:auto;margin:8px 0 18px;border:1px solid var(--line);border-radius:10px;background:var(--card)}
 table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums}

@@ -44,3 +44,11 @@ def reference_curves() -> list[ReferenceCurve]:
                 ReferenceCurve(model, sizes, errors, table["source"], table["task"], table["axis"], table["caveat"])
             )
     return curves
+
+
+def reference_tables() -> list[list[ReferenceCurve]]:
+    """Return the bundled curves in the tables that they come from: only those of one table are of one kind."""
+    tables: dict[tuple[str, str], list[ReferenceCurve]] = {}
+    for curve in reference_curves():
+        tables.setdefault((curve.source, curve.task), []).append(curve)
+    return list(tables.values())

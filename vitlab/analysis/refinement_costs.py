@@ -48,7 +48,7 @@ class Prices:
         """
         added = added_trials(before, after)
         later = num_undecided(after)
-        seconds = sum(number * self._of(*arm, after.work_at(arm[1])) for arm, number in later.items())
+        seconds = sum(number * self._of(*arm, after.work_at(*arm)) for arm, number in later.items())
         return self.of(added) + seconds, len(added) + sum(later.values())
 
     def of_a_seed(self, train_size: int) -> tuple[float, int]:

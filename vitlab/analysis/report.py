@@ -18,6 +18,7 @@ from vitlab.analysis.sweep_comparison import SweepComparison, compare_sweeps
 from vitlab.analysis.sweep_pairing import Sweep
 from vitlab.analysis.tables import curves_table, trials_table
 from vitlab.analysis.task_result import TaskResult, analyze_task
+from vitlab.analysis.views import View
 from vitlab.atomic_file import atomic_file
 from vitlab.sweep.plan_file import load_plan
 from vitlab.sweep.store import read_records
@@ -25,7 +26,9 @@ from vitlab.sweep.store import read_records
 __all__ = ["headlines", "read_sweeps", "write_report"]
 
 
-def write_report(folders: Sequence[Path], out: Path | None = None, seed: int = 0) -> dict[str, Any]:
+def write_report(
+    folders: Sequence[Path], out: Path | None = None, seed: int = 0, view: View | None = None
+) -> dict[str, Any]:
     """Write index.html, curves.png/.svg/.pdf, trials.csv, curves.csv, tables.tex and summary.json; return the summary.
 
     A sweep with a dial also gets dial.png, .svg and .pdf.
@@ -35,9 +38,11 @@ def write_report(folders: Sequence[Path], out: Path | None = None, seed: int = 0
             one task, each is compared with the first of them.
         out: where to write; FOLDER/report for a single folder.
         seed: seed of the bootstrap.
+        view: what curves.png, .svg and .pdf show; errors by training images unless told otherwise.
 
     Raises:
-        ValueError: if a folder holds no finished trial, or several folders are given without `out`.
+        ValueError: if a folder holds no finished trial, several folders are given without `out`, or no trial of a task
+            has recorded what the view asks for.
     """
     folders = [Path(folder) for folder in folders]
     if not folders:
@@ -50,7 +55,7 @@ def write_report(folders: Sequence[Path], out: Path | None = None, seed: int = 0
     results = read_sweeps(folders, seed)
     comparisons = compare_results(folders, results, seed)
     written = json.dumps(summarize(results, comparisons), indent=1, allow_nan=False) + "\n"
-    figures = {"curves": draw_figure(charted(results, comparisons))}
+    figures = {"curves": draw_figure(charted(results, comparisons), view)}
     if any(result.dial for result in results):
         figures["dial"] = draw_dial_figure(results)
     files = {
@@ -58,7 +63,7 @@ def write_report(folders: Sequence[Path], out: Path | None = None, seed: int = 0
         "trials.csv": trials_table(results).encode(),
         "curves.csv": curves_table(results).encode(),
         "tables.tex": latex_tables(results).encode(),
-        "index.html": write_page(results, comparisons).encode(),
+        "index.html": write_page(results, comparisons, view is not None and view.reference).encode(),
         # The summary comes last: where it is new, all the others are.
         "summary.json": written.encode(),
     }

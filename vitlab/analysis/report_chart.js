@@ -10,6 +10,12 @@ const AXES = {
   seconds: "seconds of training",
   params: "parameters, at the largest size",
 };
+// What the axis of values may show; "tell" writes one value.
+const TARGETS = {
+  error: { words: "test error", unit: "%", factor: 100, tell: (value) => `${percent(value)} error` },
+  nll: { words: "test NLL", unit: "nats", factor: 1, tell: (value) => `NLL ${+value.toPrecision(3)}` },
+  calibration_error: { words: "calibration error", unit: "%", factor: 100, tell: (value) => `calibration error ${percent(value)}` },
+};
 const SHAPES = {
   circle: (x, y) => `M${x - 4.4} ${y}a4.4 4.4 0 1 0 8.8 0a4.4 4.4 0 1 0 -8.8 0Z`,
   square: (x, y) => `M${x - 4} ${y - 4}h8v8h-8Z`,
@@ -108,8 +114,14 @@ class Chart {
     return this.data.models.filter((model) => !view.hidden.has(model.id));
   }
 
+  // "params" has one place a model, that of its largest size.
   points(model) {
-    return model.points.filter((point) => point[view.x] !== null && (view.x !== "params" || point === model.points.at(-1)));
+    return model.points.filter((point) => point[view.x] !== null && point.targets[view.y]);
+  }
+
+  // Sizes beyond the measured ones with the value, and the interval of a new measurement there.
+  beyond(model) {
+    return view.x === "images" && view.beyond ? model.beyond[view.y] || [] : [];
   }
 
   draw() {
@@ -119,16 +131,18 @@ class Chart {
     this.svg.replaceChildren(...this.words.slice(1)); // the title would stand under the pointer
     this.svg.setAttribute("aria-label", this.words[0]?.textContent || "");
     if (!shown.length) {
-      element("text", { class: "axis", x: LEFT, y: 140 }, "no model is shown, or none has this number", this.svg);
+      element("text", { class: "axis", x: LEFT, y: 140 }, "no model is shown, or none has recorded this", this.svg);
       return;
     }
     const all = shown.flatMap((model) => this.points(model));
-    const named = view.x === "images" ? [...new Set(all.map((point) => point.images))].sort((a, b) => a - b) : null;
-    this.x = scale(all.map((point) => point[view.x]), view.logX, LEFT, this.end, { named, most: 5 });
-    const errors = all.flatMap((point) => point.seeds.map((seed) => seed[1]));
-    this.y = scale(errors.map((error) => 100 * error), view.logY, BOTTOM, TOP, { zero: true });
+    const ends = shown.flatMap((model) => this.beyond(model).slice(-1).map(([size]) => size));
+    const named = view.x === "images" ? [...new Set(all.map((point) => point.images).concat(ends))].sort((a, b) => a - b) : null;
+    this.x = scale(all.map((point) => point[view.x]).concat(ends), view.logX, LEFT, this.end, { named, most: 5 });
+    const values = all.flatMap((point) => point.targets[view.y].seeds.map((seed) => seed[1]));
+    const { factor } = TARGETS[view.y];
+    this.y = scale(values.map((value) => factor * value), view.logY, BOTTOM, TOP, { zero: true });
     this.drawFrame();
-    if (view.x === "images" && shown.length === this.data.models.length) this.drawCrossovers();
+    if (view.x === "images" && view.y === "error" && shown.length === this.data.models.length) this.drawCrossovers();
     for (const model of shown) this.drawModel(model);
     this.drawNames(shown);
     this.ring = element("circle", { class: "ring pointer", r: 8, visibility: "hidden" }, "", this.svg);
@@ -138,12 +152,18 @@ class Chart {
     return this.x.place(value);
   }
 
-  py(error) {
-    return this.y.place(100 * error);
+  py(value) {
+    return this.y.place(TARGETS[view.y].factor * value);
+  }
+
+  // Mean, interval and seeds of the target that is shown.
+  of(point) {
+    return point.targets[view.y];
   }
 
   drawFrame() {
-    element("text", { class: "axis", x: LEFT - 26, y: TOP - 16 }, `test error, %${view.logY ? " (log)" : ""}`, this.svg);
+    const { words, unit } = TARGETS[view.y];
+    element("text", { class: "axis", x: LEFT - 26, y: TOP - 16 }, `${words}, ${unit}${view.logY ? " (log)" : ""}`, this.svg);
     for (const tick of this.y.ticks) {
       const y = this.y.place(tick);
       element("line", { class: "grid", x1: LEFT, x2: this.end, y1: y, y2: y }, "", this.svg);
@@ -179,29 +199,34 @@ class Chart {
   drawModel(model) {
     const group = element("g", { class: `m${model.id % 6}` }, "", this.svg), points = this.points(model);
     const path = (pairs) => `M${pairs.map(([x, y]) => `${this.px(x)} ${this.py(y)}`).join("L")}`;
-    const banded = points.filter((point) => point.interval);
-    if (banded.length > 1) {
-      const edge = [1, 0].flatMap((end) => {
-        const line = banded.map((point) => [point[view.x], point.interval[end]]);
-        return end ? line : line.reverse();
-      });
-      element("path", { class: "band", d: `${path(edge)}Z` }, "", group);
-    }
+    const area = (rows) => `${path([...rows.map(([x, , high]) => [x, high]), ...rows.map(([x, low]) => [x, low]).reverse()])}Z`;
+    const banded = points.filter((point) => this.of(point).interval);
+    if (banded.length > 1)
+      element("path", { class: "band", d: area(banded.map((point) => [point[view.x], ...this.of(point).interval])) }, "", group);
     for (const point of points)
-      for (const [, error] of point.seeds)
-        element("circle", { class: "seed", cx: this.px(point[view.x]), cy: this.py(error), r: 2 }, "", group);
-    const fit = model.fit.filter(([, error]) => 100 * error <= this.y.high);
+      for (const [, value] of this.of(point).seeds)
+        element("circle", { class: "seed", cx: this.px(point[view.x]), cy: this.py(value), r: 2 }, "", group);
+    const fit = (model.fit[view.y] || []).filter(([, value]) => TARGETS[view.y].factor * value <= this.y.high);
     if (view.x === "images" && fit.length) element("path", { class: "fit", d: path(fit) }, "", group);
-    const line = { class: "mean", d: path(points.map((point) => [point[view.x], point.error])) };
+    const beyond = this.beyond(model);
+    if (beyond.length) {
+      element("path", { class: "beyond-band", d: area(beyond.map(([size, , low, high]) => [size, low, high])) }, "", group);
+      element("path", { class: "beyond", d: path(beyond) }, "", group);
+    }
+    const line = { class: "mean", d: path(points.map((point) => [point[view.x], this.of(point).mean])) };
     element("path", model.dash.length ? { ...line, "stroke-dasharray": model.dash.join(" ") } : line, "", group);
     for (const point of points)
-      element("path", { class: "mark", d: SHAPES[model.marker](this.px(point[view.x]), this.py(point.error)) }, "", group);
+      element("path", { class: "mark", d: SHAPES[model.marker](this.px(point[view.x]), this.py(this.of(point).mean)) }, "", group);
   }
 
+  // At the end of each line, which may lie beyond the last measured size.
   drawNames(shown) {
-    const ends = shown.map((model) => ({ model, point: this.points(model).at(-1) }));
-    ends.sort((a, b) => this.py(a.point.error) - this.py(b.point.error));
-    const heights = ends.map(({ point }) => this.py(point.error) + 4.5), gap = 16;
+    const ends = shown.map((model) => {
+      const last = this.points(model).at(-1), [size, value] = this.beyond(model).at(-1) || [last[view.x], this.of(last).mean];
+      return { model, x: this.px(size), y: this.py(value) };
+    });
+    ends.sort((a, b) => a.y - b.y);
+    const heights = ends.map(({ y }) => y + 4.5), gap = 16;
     for (let index = 1; index < ends.length; index++)
       heights[index] = Math.max(heights[index], heights[index - 1] + gap);
     let lowest = BOTTOM + 4; // then up again, from the axis
@@ -209,9 +234,8 @@ class Chart {
       heights[index] = Math.min(heights[index], lowest);
       lowest = heights[index] - gap;
     }
-    ends.forEach(({ model, point }, index) => {
-      const place = { class: `name m${model.id % 6}`, x: this.px(point[view.x]) + 11, y: heights[index] };
-      element("text", place, model.short, this.svg);
+    ends.forEach(({ model, x }, index) => {
+      element("text", { class: `name m${model.id % 6}`, x: x + 11, y: heights[index] }, model.short, this.svg);
     });
   }
 
@@ -222,17 +246,20 @@ class Chart {
     let best = null, least = 26;
     for (const model of this.models)
       for (const point of this.points(model)) {
-        const distance = Math.hypot(this.px(point[view.x]) - x, this.py(point.error) - y);
+        const distance = Math.hypot(this.px(point[view.x]) - x, this.py(this.of(point).mean) - y);
         if (distance < least) [best, least] = [[model, point], distance];
       }
     return best;
   }
 
   words_of([model, point]) {
-    const lines = [`${model.name}, ${brief(point.images)} images: ${percent(point.error)} error`];
-    if (point.interval) lines.push(`95\u202f% interval ${percent(point.interval[0])} to ${percent(point.interval[1])}`);
+    const { mean, interval, seeds } = this.of(point), { tell, unit, factor } = TARGETS[view.y];
+    const brief_value = (value) => (unit === "%" ? (factor * value).toFixed(1) : `${+value.toPrecision(3)}`);
+    const lines = [`${model.name}, ${brief(point.images)} images: ${tell(mean)}`];
+    const ends = (interval || []).map((end) => (unit === "%" ? percent(end) : brief_value(end)));
+    if (interval) lines.push(`95\u202f% interval ${ends.join(" to ")}`);
     if (view.x !== "images") lines.push(`${brief(point[view.x])} ${AXES[view.x]}`);
-    lines.push(`${point.seeds.length} seeds: ${point.seeds.map(([, error]) => (100 * error).toFixed(1)).slice(0, 12).join(", ")}`);
+    lines.push(`${seeds.length} seeds: ${seeds.map(([, value]) => brief_value(value)).slice(0, 12).join(", ")}`);
     lines.push(`learning rate ${point.rate}`);
     return lines;
   }
@@ -242,7 +269,7 @@ class Chart {
     this.tip.hidden = !at;
     this.ring?.setAttribute("visibility", at ? "visible" : "hidden");
     if (!at) return;
-    const [x, y] = [this.px(at[1][view.x]), this.py(at[1].error)];
+    const [x, y] = [this.px(at[1][view.x]), this.py(this.of(at[1]).mean)];
     this.ring.setAttribute("cx", x);
     this.ring.setAttribute("cy", y);
     this.ring.setAttribute("class", `ring pointer m${at[0].id % 6}`);

@@ -1,7 +1,7 @@
 "use strict";
 // What one can do on the page: hide models, choose axes, sort tables, save a chart. The view stands in the address.
 
-const view = { hidden: new Set(), x: "images", logX: true, logY: false };
+const view = { hidden: new Set(), x: "images", y: "error", logX: true, logY: false, beyond: true };
 const content = JSON.parse(document.getElementById("chart-data").textContent);
 const live = document.getElementById("live");
 const charts = [];
@@ -14,6 +14,8 @@ function readAddress() {
   const asked = new URLSearchParams(location.hash.slice(1)), known = new Set(content.models.map((model) => `${model.id}`));
   view.hidden = new Set((asked.get("hide") || "").split(",").filter((id) => known.has(id)).map(Number));
   view.x = asked.get("x") in AXES ? asked.get("x") : "images";
+  view.y = asked.get("y") in TARGETS ? asked.get("y") : "error";
+  view.beyond = asked.get("beyond") !== "no";
   view.logX = asked.get("xscale") !== "linear";
   view.logY = asked.get("yscale") === "log";
 }
@@ -22,13 +24,15 @@ function writeAddress() {
   const said = new URLSearchParams();
   if (view.hidden.size) said.set("hide", [...view.hidden].join(","));
   if (view.x !== "images") said.set("x", view.x);
+  if (view.y !== "error") said.set("y", view.y);
+  if (!view.beyond) said.set("beyond", "no");
   if (!view.logX) said.set("xscale", "linear");
   if (view.logY) said.set("yscale", "log");
   history.replaceState(null, "", `${location.pathname}${location.search}${said.size ? `#${said}` : ""}`);
 }
 
 function drawAll() {
-  const initial = !view.hidden.size && view.x === "images" && view.logX && !view.logY;
+  const initial = !view.hidden.size && view.x === "images" && view.y === "error" && view.logX && !view.logY && view.beyond;
   for (const chart of charts) {
     chart.show(null);
     chart.draw();
@@ -60,24 +64,34 @@ function addControls(place) {
     });
     models.append(button);
   }
-  const axis = control("select", "");
-  const has = (name) => content.charts.some((chart) => chart.models.some((model) => model.points.some((point) => point[name])));
-  for (const [value, words] of Object.entries(AXES)) if (has(value)) axis.append(control("option", words, { value }));
-  axis.addEventListener("change", () => { view.x = axis.value; change(); });
-  const boxes = [["logX", "log"], ["logY", "log error"]].map(([name, words]) => {
+  const models_of_all = content.charts.flatMap((chart) => chart.models), points = models_of_all.flatMap((model) => model.points);
+  const choice = (name, options, is_known) => {
+    const select = control("select", "", { name });
+    for (const [value, words] of options) if (is_known(value)) select.append(control("option", words, { value }));
+    select.addEventListener("change", () => { view[name] = select.value; change(); });
+    return select;
+  };
+  const axis = choice("x", Object.entries(AXES), (name) => points.some((point) => point[name]));
+  const targets = Object.entries(TARGETS).map(([name, { words }]) => [name, words]);
+  const target = choice("y", targets, (name) => points.some((point) => point.targets[name]));
+  const names = [["logX", "log"], ["logY", "log values"]];
+  if (models_of_all.some((model) => Object.keys(model.beyond).length)) names.push(["beyond", "extrapolation"]);
+  const boxes = names.map(([name, words]) => {
     const box = control("input", "", { type: "checkbox", name });
     box.addEventListener("change", () => { view[name] = box.checked; change(); });
     const label = control("label", "");
     label.append(box, ` ${words}`);
     return [name, box, label];
   });
-  const across = control("label", "across: ");
+  const across = control("label", "across: "), up = control("label", "show: ");
   across.append(axis);
+  up.append(target);
   const save = control("button", "Save as SVG", { type: "button", className: "save" });
   save.addEventListener("click", () => charts.forEach((chart) => saveChart(chart)));
-  place.append(models, across, ...boxes.map(([, , label]) => label), save);
+  place.append(models, up, across, ...boxes.map(([, , label]) => label), save);
   const follow = () => {
     axis.value = view.x;
+    target.value = view.y;
     for (const [name, box] of boxes) box.checked = view[name];
   };
   follow();

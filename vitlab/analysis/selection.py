@@ -6,14 +6,16 @@ read for these trials alone.
 
 from __future__ import annotations
 
+import math
 import statistics
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from vitlab.analysis import bootstrap
+from vitlab.analysis.targets import BESIDE_ERROR, ERROR, Target
 from vitlab.sweep.selection import is_selected
 
 Record = Mapping
@@ -33,6 +35,8 @@ class Point:
         test_means: means of the other test metrics: nll (nats) and calibration_error (0 to 1); None if not recorded.
         num_failed: trials of this model and size (any learning rate) that failed.
         num_missing: planned seeds without a tested trial.
+        test_values: the other test metrics by seed; a metric that some seed lacks is absent.
+        test_intervals: 95 % bootstrap intervals of their means; None with a single seed.
     """
 
     model: str
@@ -44,6 +48,8 @@ class Point:
     test_means: dict[str, float | None]
     num_failed: int
     num_missing: int
+    test_values: dict[str, dict[int, float]] = field(default_factory=dict)
+    test_intervals: dict[str, tuple[float, float] | None] = field(default_factory=dict)
 
     @property
     def mean_error(self) -> float:
@@ -54,6 +60,19 @@ class Point:
     def num_seeds(self) -> int:
         """Return how many seeds the mean is over."""
         return len(self.errors)
+
+    def values_of(self, target: str) -> dict[int, float]:
+        """Return a target's value by seed; empty if the trials have not recorded it."""
+        return self.errors if target == ERROR.name else self.test_values.get(target, {})
+
+    def mean_of(self, target: str) -> float | None:
+        """Return a target's mean over the seeds, or None if the trials have not recorded it."""
+        values = self.values_of(target)
+        return statistics.fmean(values.values()) if values else None
+
+    def interval_of(self, target: str) -> tuple[float, float] | None:
+        """Return the 95 % interval of a target's mean, or None with a single seed or without record."""
+        return self.interval if target == ERROR.name else self.test_intervals.get(target)
 
 
 def selected_trials(records: Sequence[Record], chosen: Mapping[tuple[str, int], float]) -> list[Record]:
@@ -90,10 +109,21 @@ def select_points(
         if not sizes:
             continue
         table = {size: {t["seed"]: t for t in trials if t["train_size"] == size} for size in sizes}
-        intervals = _intervals(table, [seed, zlib.crc32(model.encode())])
-        for size, interval in zip(sizes, intervals, strict=True):
+        stream = [seed, zlib.crc32(model.encode())]
+        errors = {size: {s: _error(t["test"]) for s, t in own.items()} for size, own in table.items()}
+        intervals = _intervals(errors, stream, ERROR)
+        others = {target.name: _recorded(table, target.name) for target in BESIDE_ERROR}
+        other_intervals = {
+            target.name: _intervals(others[target.name], [*stream, zlib.crc32(target.name.encode())], target)
+            for target in BESIDE_ERROR
+        }
+        for size in sizes:
             failed = sum(r["status"] == "failed" and r["model"] == model and r["train_size"] == size for r in records)
-            points.append(_point(table[size], interval, failed, len(set(seeds_of(size)) - set(table[size]))))
+            values = {name: by_size[size] for name, by_size in others.items() if size in by_size}
+            num_missing = len(set(seeds_of(size)) - set(table[size]))
+            point = _point(table[size], intervals[size], failed, num_missing, values)
+            known = {name: own.get(size) for name, own in other_intervals.items() if name in values}
+            points.append(replace(point, test_intervals=known))
     return points
 
 
@@ -133,37 +163,59 @@ def pair_up(
     return sizes, np.array(table, dtype=float).reshape(len(models), len(sizes), len(seeds))
 
 
-def _intervals(table: dict[int, dict[int, Record]], seed: list[int]) -> list[tuple[float, float] | None]:
-    seeds = sorted({s for trials in table.values() for s in trials})
-    errors = [[_error(trials[s]["test"]) if s in trials else np.nan for s in seeds] for trials in table.values()]
-    _, draws = bootstrap.draw_means(np.array([errors], dtype=float), seed)
+def _recorded(table: dict[int, dict[int, Record]], metric: str) -> dict[int, dict[int, float]]:
+    """Return a test metric by size and seed, at the sizes where every seed has it."""
+    values = {
+        size: {seed: trial["test"].get(metric) for seed, trial in sorted(trials.items())}
+        for size, trials in table.items()
+    }
+    return {
+        size: own
+        for size, own in values.items()
+        if all(value is not None and math.isfinite(value) for value in own.values())
+    }
+
+
+def _intervals(
+    values: dict[int, dict[int, float]], seed: list[int], target: Target
+) -> dict[int, tuple[float, float] | None]:
+    """Return the interval of the mean at each size."""
+    if not values:
+        return {}
+    seeds = sorted({s for own in values.values() for s in own})
+    table = [[own.get(s, np.nan) for s in seeds] for own in values.values()]
+    _, draws = bootstrap.draw_means(np.array([table], dtype=float), seed, largest=target.largest)
     if draws is None:
-        return [None] * len(table)
+        return dict.fromkeys(values)
     low, high = bootstrap.interval(draws[:, 0])
-    return [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+    return {size: (float(a), float(b)) for size, a, b in zip(values, low, high, strict=True)}
 
 
-def _point(trials: dict[int, Record], interval: tuple[float, float] | None, failed: int, missing: int) -> Point:
+def _point(
+    trials: dict[int, Record],
+    interval: tuple[float, float] | None,
+    failed: int,
+    missing: int,
+    values: dict[str, dict[int, float]],
+) -> Point:
     first = next(iter(trials.values()))
-    errors = {seed: _error(trial["test"]) for seed, trial in sorted(trials.items())}
     return Point(
         model=first["model"],
         train_size=first["train_size"],
         learning_rate=first["learning_rate"],
-        errors=errors,
+        errors={seed: _error(trial["test"]) for seed, trial in sorted(trials.items())},
         interval=interval,
         mean_val_error=statistics.fmean(_error(trial["val"]) for trial in trials.values()),
-        test_means={metric: _mean(trials, metric) for metric in ("nll", "calibration_error")},
+        test_means={
+            target.name: statistics.fmean(values[target.name].values()) if target.name in values else None
+            for target in BESIDE_ERROR
+        },
         num_failed=failed,
         num_missing=missing,
+        test_values=values,
     )
 
 
 def _error(metrics: Mapping) -> float:
     # Rounding takes the float dust off 1 - accuracy, so that equal accuracies are equal errors.
     return round(1.0 - metrics["accuracy"], 12)
-
-
-def _mean(trials: dict[int, Record], metric: str) -> float | None:
-    values = [trial["test"].get(metric) for trial in trials.values()]
-    return statistics.fmean(values) if all(value is not None for value in values) else None

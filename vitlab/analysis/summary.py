@@ -15,6 +15,7 @@ from vitlab.analysis.comparison_wording import arm_words, conclude_comparison, c
 from vitlab.analysis.fitted_curves import FittedCurve
 from vitlab.analysis.selection import Point
 from vitlab.analysis.sweep_comparison import ArmChange, SweepComparison
+from vitlab.analysis.targets import BESIDE_ERROR, ERROR, NLL, Target
 from vitlab.analysis.task_result import Pair, TaskResult, conclude, conclude_pair
 from vitlab.analysis.wording import count, plural, sentence
 
@@ -41,6 +42,9 @@ def summarize(results: Sequence[TaskResult], comparisons: Sequence[SweepComparis
         "tasks": [_task(result) for result in results],
         "points": [{"task": r.name, **_point(point)} for r in results for point in r.points],
         "fits": [{"task": r.name, "model": model, **_fit(fit)} for r in results for model, fit in r.fits.items()],
+        "nll_fits": [
+            {"task": r.name, "model": model, **_fit(fit, NLL)} for r in results for model, fit in r.nll_fits.items()
+        ],
         "pairs": [{"task": r.name, **_pair(pair)} for r in results for pair in r.pairs],
         "comparison": [_comparison(one) for one in comparisons],
         "dials": [{"task": r.name, **dataclasses.asdict(r.dial)} for r in results if r.dial is not None],
@@ -141,19 +145,22 @@ def _rates(plan: Any, model: str) -> list[float]:
 
 def _point(point: Point) -> dict[str, Any]:
     row = dataclasses.asdict(point)
+    del row["test_values"]
     row |= row.pop("test_means")
+    intervals = row.pop("test_intervals")
+    row |= {f"{target.name}_interval": intervals.get(target.name) for target in BESIDE_ERROR}
     row["errors"] = {str(seed): error for seed, error in point.errors.items()}
     return {**row, "mean_error": point.mean_error, "num_seeds": point.num_seeds}
 
 
-def _fit(fit: FittedCurve) -> dict[str, Any]:
+def _fit(fit: FittedCurve, target: Target = ERROR) -> dict[str, Any]:
     told = fit.extrapolation
     beyond = None
     if told is not None:
         size, error, low, high = (float(values[0]) for values in (told.sizes, told.errors, told.low, told.high))
-        beyond = {"train_size": size, "error": error, "interval_90": [low, high]}
+        beyond = {"train_size": size, target.name: error, "interval_90": [low, high]}
     return {
-        "formula": "error = a * train_size^-b + c",
+        "formula": f"{target.name} = a * train_size^-b + c",
         **dataclasses.asdict(fit.power_law),
         "weights": fit.weights,
         "extrapolation": beyond,

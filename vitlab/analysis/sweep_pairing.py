@@ -182,6 +182,7 @@ def as_one(first: Sweep, second: Sweep, names: tuple[dict[str, str], ...], name:
         pairs=[],
         findings=[],
         dial=None,
+        nll_fits={model: fit for part in parts for model, fit in part["nll_fits"].items()},
     )
 
 
@@ -192,5 +193,13 @@ def _renamed(result: TaskResult, names: Mapping[str, str]) -> dict[str, Any]:
     points: list[Point] = [
         dataclasses.replace(point, model=names[point.model]) for point in result.points if point.model in names
     ]
-    fits = {names[model]: fit for model, fit in result.fits.items() if model in names}
-    return {"records": records(result.records), "selected": records(result.selected), "points": points, "fits": fits}
+    fits, nll_fits = (
+        {names[model]: fit for model, fit in fits.items() if model in names} for fits in (result.fits, result.nll_fits)
+    )
+    return {
+        "records": records(result.records),
+        "selected": records(result.selected),
+        "points": points,
+        "fits": fits,
+        "nll_fits": nll_fits,
+    }

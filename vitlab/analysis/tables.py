@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from vitlab.analysis.targets import BESIDE_ERROR
 from vitlab.analysis.task_result import TaskResult
 
 _TRIAL = ("id", "model", "dataset", "train_size", "seed", "learning_rate")
@@ -17,6 +18,7 @@ _COUNTED = ("steps", "epochs", "examples_seen", "seconds", "params", "macs", "pe
 _MACHINE = ("device", "num_threads", "commit")
 _SUMMARY = ("num_seeds", "learning_rate", "mean_error", "interval_low", "interval_high", "mean_val_error")
 _CURVE = ("task", "dataset", "model", "train_size", *_SUMMARY, "nll", "calibration_error", "fitted_error")
+_BESIDE = ("nll_low", "nll_high", "calibration_error_low", "calibration_error_high")
 
 
 def trials_table(results: Sequence[TaskResult]) -> str:
@@ -47,9 +49,12 @@ def curves_table(results: Sequence[TaskResult]) -> str:
             row = {name: getattr(point, name, None) for name in _CURVE} | point.test_means
             row |= {"task": result.name, "dataset": datasets[point.model]}
             row["interval_low"], row["interval_high"] = point.interval or (None, None)
+            for target in BESIDE_ERROR:
+                ends = point.interval_of(target.name) or (None, None)
+                row |= dict(zip((f"{target.name}_low", f"{target.name}_high"), ends, strict=True))
             row["fitted_error"] = None if fitted is None else float(fitted[0])
             rows.append(row)
-    return _to_csv(_CURVE, rows)
+    return _to_csv((*_CURVE, *_BESIDE), rows)
 
 
 def _trial(record: dict[str, Any], selected: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from vitlab.analysis.fairness import Finding, check_fairness
 from vitlab.analysis.fitted_curves import FittedCurve, fit_curve
 from vitlab.analysis.image_comparison import ImageAnswers, compare_images
 from vitlab.analysis.selection import Point, Record, paired_errors, select_points, selected_trials
+from vitlab.analysis.targets import ERROR, NLL, Target
 from vitlab.analysis.wording import label, listing
 from vitlab.sweep.rate_search import num_undecided
 from vitlab.sweep.selection import chosen_learning_rates, is_selected
@@ -76,10 +77,11 @@ class TaskResult:
         records: its trial records.
         selected: the tested trials at the chosen learning rates.
         points: one per model and size.
-        fits: fitted curve by model.
+        fits: fitted curve of the error by model.
         pairs: every two models that share a size and a seed; on a dial, the pairs that it compares.
         findings: of the fairness check.
         dial: what the sweep says of its dial, or None where it has none.
+        nll_fits: fitted curve of the NLL, of the models that have recorded it at every size.
     """
 
     name: str
@@ -91,6 +93,7 @@ class TaskResult:
     pairs: list[Pair]
     findings: list[Finding]
     dial: Dial | None
+    nll_fits: dict[str, FittedCurve] = field(default_factory=dict)
 
     @property
     def models(self) -> list[str]:
@@ -100,6 +103,10 @@ class TaskResult:
     def points_of(self, model: str) -> list[Point]:
         """Return one model's points by growing size."""
         return [point for point in self.points if point.model == model]
+
+    def fits_of(self, target: str) -> dict[str, FittedCurve]:
+        """Return the fitted curves of a target by model; none where it is not fitted."""
+        return {ERROR.name: self.fits, NLL.name: self.nll_fits}.get(target, {})
 
     @property
     def counts(self) -> dict[str, int]:
@@ -135,10 +142,7 @@ def analyze_task(
     chosen = chosen_learning_rates(records, plan)
     points = select_points(records, chosen, plan.models, plan.seeds_of, seed)
     present = list(dict.fromkeys(point.model for point in points))
-    fits = {}
-    for model in present:
-        own = [point for point in points if point.model == model]
-        fits[model] = fit_curve({point.train_size: list(point.errors.values()) for point in own}, seed)
+    fits, nll_fits = (_fit_all(points, present, target, seed) for target in (ERROR, NLL))
     couples = pairs_on_dial(plan.dial, present) if plan.dial else itertools.combinations(present, 2)
     compared = [compare_models(points, models, seed) for models in couples]
     selected, answers = selected_trials(records, chosen), ImageAnswers(folder)
@@ -157,7 +161,18 @@ def analyze_task(
         pairs=pairs,
         findings=check_fairness(plan, records, chosen, points),
         dial=dial,
+        nll_fits=nll_fits,
     )
+
+
+def _fit_all(points: Sequence[Point], models: Sequence[str], target: Target, seed: int) -> dict[str, FittedCurve]:
+    """Return the curve of each model that has recorded the target at every size."""
+    fits = {}
+    for model in models:
+        values = {p.train_size: list(p.values_of(target.name).values()) for p in points if p.model == model}
+        if all(values.values()):
+            fits[model] = fit_curve(values, seed, target.largest)
+    return fits
 
 
 def compare_models(points: Sequence[Point], models: tuple[str, str], seed: int = 0) -> Pair | None:

@@ -29,6 +29,14 @@ def count(number: float) -> str:
     return f"{round(number):,}"
 
 
+def brief(number: float) -> str:
+    """Return a large number with its unit, at three significant digits: "1.3 M"; small ones as they are."""
+    for unit, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6)):
+        if number >= size:
+            return f"{float(f'{number / size:.3g}'):g} {unit}"
+    return count(number) if number >= 1000 else f"{number:.3g}"
+
+
 def about(number: float) -> str:
     """Return a count at two significant digits: more would claim a precision that no crossover has."""
     if number <= 0 or not math.isfinite(number):

@@ -13,17 +13,38 @@ def add_report(commands: Commands) -> None:
         help="write the plot, tables and page of one or several sweeps",
         description="Choose learning rates on validation data, fit learning curves, estimate where the lead changes, "
         "and write index.html, curves.png, .svg and .pdf, trials.csv, curves.csv, tables.tex, summary.json; dial.png, "
-        ".svg and .pdf where the sweep has a dial.",
+        ".svg and .pdf where the sweep has a dial. Sweeps of one task are compared with the first of them: whether the "
+        "answer changes, which arms do, and what differs in the settings.",
     )
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="one or several sweep folders")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default, for one sweep: DIR/report)")
+    parser.add_argument(
+        "--axis",
+        default="images",
+        metavar="AXIS",
+        help="what curves.png, .svg and .pdf have across: images, examples (seen in training), macs (of the training), "
+        "seconds or params; the page can switch (default: images)",
+    )
+    parser.add_argument(
+        "--target",
+        default="error",
+        metavar="TARGET",
+        help="what they have upward: error, nll or calibration_error; the page can switch (default: error)",
+    )
+    parser.add_argument(
+        "--reference",
+        action="store_true",
+        help="draw published learning curves beside the sweeps', dashed, in a panel of their own with their source",
+    )
     parser.set_defaults(function=_report)
 
 
 def _report(options: argparse.Namespace) -> int:
     from vitlab.analysis.report import write_report
+    from vitlab.analysis.views import View
 
-    summary = write_report(options.folders, options.out)
+    view = View(options.axis, options.target, options.reference)
+    summary = write_report(options.folders, options.out, view=view)
     out = options.out or options.folders[0] / "report"
     for headline in summary["headlines"]:
         print(headline)

@@ -25,11 +25,13 @@ FOLDERS = {
     ],
     "models": [
         *("tokenizers", "heads", "dense_head", "transcription_head", "blocks", "mixed_sizes", "timm_weights", "vit"),
+        "convolved_linear",
         *("spatial_attention", "resnet", "rnn", "timm_model"),
     ],
     "training": [
         *("optimizer", "transcription", "objective", "label_objective", "mask_objective", "sequence_objective"),
-        *("sharding", "classifier", "predictions", "settings_errors", "resume", "run", "throughput", "step_cost"),
+        *("sharding", "classifier", "predictions", "settings_errors", "resume", "quick_loop", "speed", "run"),
+        *("memory", "limits", "plain_vit", "throughput", "step_cost", "loop_cost", "input_cost"),
         *("attention_cost", "sequence_cost", "checkpoint"),
     ],
     "inspection": [

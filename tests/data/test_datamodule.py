@@ -122,6 +122,16 @@ def test_evaluation_is_in_order_complete_and_never_augmented():
     assert len(labels_of(data.val_dataloader())) == 30
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_normalization_gives_the_same_bits_however_the_images_lie(layout):
+    data = DataModule(Glyphs(num_train=50, num_test=20), val_size=10)
+    images = torch.randint(0, 256, (5, 3, 13, 11), dtype=torch.uint8).to(memory_format=layout)
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in data.channel_statistics)
+    normalized = data.normalize(images)
+    assert torch.equal(normalized, images.float() * (1 / (255 * std)).float() + (-mean / std).float())
+    assert normalized.stride() == images.stride()
+
+
 def test_normalized_training_images_have_mean_zero_and_deviation_one():
     data = DataModule(glyphs(), batch_size=180)
     images, labels = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)

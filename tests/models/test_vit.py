@@ -8,6 +8,7 @@ from torch import nn
 from vitlab.attention import All, Grid, LearnedPosition, NoPosition, Position, Score, SelfAttention, SinCos2D
 from vitlab.models import ClassifierHead, ConvStem, PatchTokenizer, PixelTokenizer, ViT, ViTShape
 from vitlab.models.vit import SIZES
+from vitlab.training.memory import kept_bytes, peak_bytes
 
 SHAPE = ViTShape(dim=20, depth=2, num_heads=5, mlp_dim=13)
 
@@ -125,6 +126,36 @@ def test_places_and_class_token_are_kept_from_weight_decay():
     assert model.no_weight_decay() == expected
     assert expected <= set(dict(model.named_parameters()))
     assert make(head=partial(ClassifierHead, pooling="mean"), position=SinCos2D).no_weight_decay() == set()
+
+
+def recomputing(recompute):
+    torch.manual_seed(0)
+    shape = ViTShape(dim=24, depth=12, num_heads=3, mlp_dim=58, dropout=0.1, drop_path=0.2, recompute=recompute)
+    return ViT(image_size=14, num_classes=5, patch_size=2, size=shape).train()
+
+
+def test_recomputing_blocks_changes_no_bit_of_logits_and_gradients():
+    images = torch.randn(7, 3, 14, 14)
+    models = [recomputing(recompute) for recompute in (False, True)]
+    logits = []
+    for model in models:
+        torch.manual_seed(1)  # dropout must draw the same when a block is computed again
+        logits.append(model(images))
+        logits[-1].pow(2).sum().backward()
+    assert torch.equal(*logits)
+    for kept, computed_again in zip(*(model.parameters() for model in models), strict=True):
+        assert torch.equal(kept.grad, computed_again.grad)
+
+
+def test_recomputing_twelve_blocks_more_than_halves_what_is_kept_and_the_peak_of_a_step():
+    images = torch.randn(17, 3, 14, 14)
+    kept, peak = [], []
+    for recompute in (False, True):
+        model = recomputing(recompute)
+        kept.append(kept_bytes(model, images))
+        peak.append(peak_bytes(lambda model=model: model(images).sum().backward()))
+    assert kept[1] < 0.5 * kept[0]
+    assert peak[1] < 0.5 * peak[0]
 
 
 def test_drop_path_rises_from_block_to_block():

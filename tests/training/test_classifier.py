@@ -31,6 +31,21 @@ class Loader(list):
     """A list of batches that Lightning takes for a loader."""
 
 
+def test_attributes_set_the_quick_way_still_reach_modules_parameters_and_properties():
+    module = Classifier(linear(), CLASSES)
+    module.validated_at_step = 3
+    assert (module.validated_at_step, module.__dict__["validated_at_step"]) == (3, 3)
+    module.backbone = other = linear()
+    assert module.backbone is other
+    assert dict(module.named_modules())["backbone"] is other
+    module.weight = nn.Parameter(torch.ones(2))
+    module.weight = None
+    assert "weight" in module._parameters
+    assert "weight" not in module.state_dict()
+    module.trainer = run = trainer()
+    assert module.trainer is run
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::lightning.pytorch.utilities.warnings.PossibleUserWarning")
 class TestTraining:
     def test_it_fits_what_it_is_shown(self):

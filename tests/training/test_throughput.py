@@ -41,6 +41,9 @@ def test_bench_gives_a_row_a_pair_keeps_the_threads_and_prints_as_a_table(monkey
     rows = throughput.bench(rounds=1, batch_size=6, num_threads=threads + 1)
     assert torch.get_num_threads() == threads
     assert [(row["name"], row["image_size"], row["batch_size"]) for row in rows] == [("a pair", 31, 3)] * 2
+    assert all(row["forward_ratio"] > 0 for row in rows)
+    assert all(row["peak_bytes"] == row["their_peak_bytes"] > 0 for row in rows)  # the same model twice
+    assert all(row["share_of_limit"] > 0 for row in rows)
     table = throughput.format_table(rows).splitlines()
     assert len(table) == 4
     assert len({line.count("|") for line in table}) == 1
@@ -50,6 +53,7 @@ def test_bench_gives_a_row_a_pair_keeps_the_threads_and_prints_as_a_table(monkey
 def test_the_two_models_of_a_pair_have_equally_many_parameters(pair):
     ours, theirs = pair.make()
     assert isinstance(ours, ViT | ResNet)
+    assert pair.image_size in (32, 224)
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
 
 

@@ -91,7 +91,7 @@ class DataModule(LightningDataModule):
         self._train: tuple[Images, np.ndarray] | None = None
         self._val: tuple[Images, np.ndarray] | None = None
         self._statistics: ChannelStatistics | None = None
-        self._normalizers: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._normalizers: dict[tuple[Any, ...], tuple[torch.Tensor, torch.Tensor]] = {}
 
     def __str__(self) -> str:
         # Lightning's own would build all loaders, reading every image, to print their lengths.
@@ -204,7 +204,7 @@ class DataModule(LightningDataModule):
         Shape:
             uint8 (batch, channels, height, width) to float32 of the same shape.
         """
-        scale, shift = self._normalizer(images.device)
+        scale, shift = self._normalizer(images)
         return images.float().mul_(scale).add_(shift)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -212,15 +212,21 @@ class DataModule(LightningDataModule):
         images, targets = batch
         return self.normalize(images), targets
 
-    def _normalizer(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        if device not in self._normalizers:
+    def _normalizer(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what images of this kind are multiplied by and what is added, laid out as they are."""
+        kind = images.device, images.shape[1:], images.stride()[1:]
+        if kind not in self._normalizers:
             mean, std = (
                 torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1) for values in self.channel_statistics
             )
             # A channel that never changes has no deviation to divide by.
             std = std.clamp(min=MIN_STD)
-            self._normalizers[device] = (1 / (255 * std)).float().to(device), (-mean / std).float().to(device)
-        return self._normalizers[device]
+            scale, shift = ((1 / (255 * std)).float(), (-mean / std).float())
+            # A number for every pixel: with the channel as the innermost axis, one for every channel takes six times
+            # as long, because a loop over three numbers cannot be vectorized.
+            one = torch.empty_like(images[:1], dtype=torch.float32)
+            self._normalizers[kind] = torch.empty_like(one).copy_(scale), torch.empty_like(one).copy_(shift)
+        return self._normalizers[kind]
 
     @property
     def _world_size(self) -> int:

@@ -121,7 +121,8 @@ def capture(
     watcher = _Watcher(model, layers, Selection(heads, queries, dtype, device), differentiable)
     hooks = [hook for name, module in named.items() for hook in watcher.hooks(name, module, name in intermediates)]
     try:
-        with watcher:
+        # A compiled model has its attention inside one call, where none can be seen: while watched it is not compiled.
+        with torch.compiler.set_stance("force_eager"), watcher:
             yield watcher.record
     finally:
         for hook in hooks:
@@ -174,8 +175,8 @@ class _Watcher(TorchFunctionMode):
         """
         if not self.most_seen:
             raise ValueError(
-                f"no attention was recorded from {type(self.model).__name__}: it did not run inside the block, has no "
-                "self-attention, or is compiled (capture the model that torch.compile was given)"
+                f"no attention was recorded from {type(self.model).__name__}: it did not run inside the block, or has "
+                "no self-attention"
             )
         missing = [layer for layer in self.layers or () if not 0 <= layer < self.most_seen]
         if missing:

@@ -6,7 +6,7 @@ formula promises (1 for windows and linear attention, 2 for full attention) from
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from vitlab.attention import BlockedWindows, Causal, Grid, KernelFeatures, Proportional, SelfAttention, Window2D
 from vitlab.models import ClassifierHead, PixelTokenizer, ViT, ViTShape
+from vitlab.training.memory import kept_bytes
 from vitlab.training.throughput import compare_throughput, seconds_of
 
 WINDOW, BLOCK = 7, 8
 MAX_QUADRATIC_TOKENS = 4096  # full attention takes minutes beyond
 REFERENCE = "full, fused"
-_Layer = Callable[[Tensor], Tensor]
 
 
 def bench_attention(
@@ -126,28 +126,6 @@ def format_attention_table(rows: Sequence[dict[str, Any]], pixel_rows: Sequence[
             for row in pixel_rows
         ]
     return "\n".join(lines)
-
-
-def kept_bytes(layer: _Layer, tokens: Tensor) -> int:
-    """Return the bytes that a forward pass keeps for the backward pass, each storage counted once, weights left out.
-
-    Args:
-        layer: Maps tokens to tokens.
-        tokens: (batch, tokens, dim).
-    """
-    weights = {parameter.untyped_storage().data_ptr() for parameter in getattr(layer, "parameters", list)()}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        outputs = layer(tokens)
-    del outputs
-    return sum(kept.values())
 
 
 class _OnGrid(nn.Module):

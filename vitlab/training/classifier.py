@@ -5,7 +5,9 @@ arXiv 1905.04899; label smoothing: arXiv 1512.00567, section 7.
 """
 
 import inspect
+import math
 import warnings
+from typing import Any
 
 import lightning
 import torch
@@ -24,6 +26,7 @@ Batch = tuple[Tensor, Tensor]
 
 OBJECTIVES = {"label": LabelObjective, "mask": MaskObjective, "sequence": SequenceObjective}
 
+_PLAIN = (str, int, float, bool)
 _STEPS_BETWEEN_LOSS_CHECKS = 20  # on a GPU each check waits for the device
 _BATCH_NORM_ALONE = (
     "the model has BatchNorm, and each of the {processes} processes normalizes by its own share of the batch, so the "
@@ -91,6 +94,13 @@ class Classifier(lightning.LightningModule):
         self.objective = OBJECTIVES[target](num_classes, label_smoothing)
         self.mix = _mixing(num_classes, mixup_alpha, cutmix_alpha)
         self.validated_at_step: int | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set plain values the plain way: Lightning notes 50 times a step which hook runs, and nn.Module is slow."""
+        if name in self.__dict__ and (value is None or type(value) in _PLAIN):
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits."""
@@ -176,7 +186,9 @@ class Classifier(lightning.LightningModule):
         return logits
 
     def _check_finite(self, loss: Tensor) -> None:
-        finite = bool(torch.isfinite(loss))
+        finite = math.isfinite(loss.item())
+        if finite and self.trainer.world_size == 1:
+            return
         # All processes stop together: one alone would leave the others waiting for its gradients.
         if not self.trainer.strategy.reduce_boolean_decision(finite):
             loss_is = "loss of another process is not a number" if finite else f"loss is {loss.item()}"

@@ -20,8 +20,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from vitlab.data import DataModule, write_manifest
 from vitlab.training.classifier import Classifier
 from vitlab.training.predictions import PredictionWriter
+from vitlab.training.quick_loop import add_quick_parts, stop_asking_for_gpus
 from vitlab.training.resume import ResumeState, is_usable
 from vitlab.training.settings_errors import explain
+from vitlab.training.speed import Speed
 
 Metrics = dict[str, float]
 
@@ -55,6 +57,7 @@ class _Trainer(lightning.Trainer):
         use_distributed_sampler: bool = False,
         **options: Any,
     ) -> None:
+        add_quick_parts(options)  # in place: jsonargparse finds the Trainer's own settings by `**options` below
         super().__init__(
             limit_train_batches=limit_train_batches,
             limit_val_batches=limit_val_batches,
@@ -65,6 +68,7 @@ class _Trainer(lightning.Trainer):
             use_distributed_sampler=use_distributed_sampler,
             **options,
         )
+        stop_asking_for_gpus()
 
 
 class _SaveConfig(SaveConfigCallback):
@@ -89,6 +93,7 @@ class _CLI(LightningCLI):
         )
         for name in ("num_classes", "target"):
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
+        parser.add_class_arguments(Speed, "speed")
         for name in _FROM_DATA:
             parser.link_arguments(f"data.{name}", f"model.backbone.init_args.{name}", apply_on="instantiate")
 
@@ -101,6 +106,7 @@ class _CLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
+        self._get(self.config_init, "speed").apply(self.model.backbone)
         self.datamodule.trainer = self.trainer  # whose processes share each batch: refused early if they cannot
 
     def before_fit(self) -> None:
@@ -115,18 +121,19 @@ class _CLI(LightningCLI):
         self.metrics = _measure(self)
 
 
-def main(subcommand: str, arguments: Sequence[str]) -> None:
+def main(subcommand: str, arguments: Sequence[str], callbacks: Sequence[Callback] = ()) -> None:
     """Run `vitlab fit`, `validate`, `test` or `predict`.
 
     Args:
         subcommand: One of the four.
         arguments: What the user typed after it.
+        callbacks: Added to the Trainer's.
 
     Raises:
         ValueError: Something in the settings is not allowed; the message says what is.
     """
-    callbacks = {"fit": [ResumeState()], "predict": [PredictionWriter()]}.get(subcommand, [])
-    cli = _start([subcommand, *arguments], {"callbacks": callbacks}, subcommand)
+    own = {"fit": [ResumeState()], "predict": [PredictionWriter()]}.get(subcommand, [])
+    cli = _start([subcommand, *arguments], {"callbacks": [*own, *callbacks]}, subcommand)
     for name, value in getattr(cli, "metrics", {}).items() if cli.trainer.is_global_zero else ():
         print(f"{name} {value:.6g}")
 
@@ -149,7 +156,7 @@ def fit(arguments: Sequence[str], callbacks: Sequence[Callback] = (), resume_fro
     """
     cli = prepare(arguments, [ResumeState(arguments), *callbacks])
     start = resume_from if resume_from and is_usable(resume_from, arguments, cli.trainer) else None
-    with _silence():
+    with silence():
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=start, weights_only=True)
         cli.metrics = _measure(cli)
     return cli
@@ -158,7 +165,7 @@ def fit(arguments: Sequence[str], callbacks: Sequence[Callback] = (), resume_fro
 def train(arguments: Sequence[str], callbacks: Sequence[Callback]) -> _CLI:
     """Train as `fit` does, and measure nothing afterwards: for callbacks that stop early and know what they want."""
     cli = prepare(arguments, callbacks)
-    with _silence():
+    with silence():
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
     return cli
 
@@ -168,7 +175,7 @@ def test(arguments: Sequence[str], checkpoint: Path, callbacks: Sequence[Callbac
     cli = prepare(arguments, callbacks)
     weights = torch.load(checkpoint, map_location="cpu", weights_only=True)
     cli.model.load_state_dict(weights["state_dict"])
-    with _silence():
+    with silence():
         return _metrics(cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False))
 
 
@@ -179,7 +186,7 @@ def prepare(arguments: Sequence[str], callbacks: Sequence[Callback] = ()) -> _CL
         ValueError: They cannot be built; the message says why.
     """
     silent = ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
-    with _silence():
+    with silence():
         return _start(arguments, {**dict.fromkeys(silent, False), "callbacks": list(callbacks)})
 
 
@@ -229,8 +236,8 @@ def _measure(cli: _CLI) -> Metrics:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep Lightning's notes and advice out of a sweep's output; its errors still come through."""
+def silence() -> Iterator[None]:
+    """Keep Lightning's notes and advice out of a sweep's or a benchmark's output; its errors still come through."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -1,0 +1,86 @@
+"""The quick parts draw less and measure nothing, and change no number."""
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.profilers import SimpleProfiler
+from torch import nn
+
+from vitlab.data import DataModule, Digits
+from vitlab.training import Classifier, quick_loop, run
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+QUIET = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+
+
+def train(trainer_class, **options):
+    torch.manual_seed(0)
+    module = Classifier(nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, 10)), 10)
+    trainer = trainer_class(max_epochs=2, **QUIET, **options)
+    data = DataModule(Digits(), train_size=110, val_size=70, batch_size=10)
+    data.trainer = trainer
+    trainer.fit(module, datamodule=data)
+    return trainer, module
+
+
+class Counted(quick_loop.TimedProgressBar):
+    """Notes for which batches it was drawn."""
+
+    def __init__(self):
+        super().__init__()
+        self.drawn = []
+
+    def get_metrics(self, trainer, model):
+        self.drawn.append(self.train_progress_bar.n)
+        return super().get_metrics(trainer, model)
+
+
+def test_the_bar_is_drawn_when_its_time_has_come_and_at_the_end(monkeypatch, capsys):
+    monkeypatch.setattr(quick_loop.time, "monotonic", lambda: 1000.0)  # no time passes
+    bar = Counted()
+    train(run._Trainer, callbacks=[bar])
+    assert 11 in bar.drawn
+    assert not set(bar.drawn) & set(range(1, 11))
+    assert "Epoch 1: 100%" in capsys.readouterr().out
+
+
+def test_the_bar_is_drawn_every_step_where_steps_are_slow(monkeypatch, capsys):
+    clock = iter(range(10**6))
+    monkeypatch.setattr(quick_loop.time, "monotonic", lambda: next(clock))
+    bar = Counted()
+    train(run._Trainer, callbacks=[bar])
+    assert set(range(1, 12)) <= set(bar.drawn)
+
+
+def test_the_trained_weights_are_those_of_lightnings_trainer_to_the_bit():
+    (_, ours), (_, theirs) = train(run._Trainer), train(lightning.Trainer, use_distributed_sampler=False)
+    for quick, usual in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(quick, usual)
+
+
+def test_what_the_user_chose_is_kept():
+    bar, profiler = TQDMProgressBar(), SimpleProfiler()
+    trainer = run._Trainer(callbacks=bar, profiler=profiler, **QUIET)
+    assert [callback for callback in trainer.callbacks if isinstance(callback, TQDMProgressBar)] == [bar]
+    assert trainer.profiler is profiler
+    assert run._Trainer(enable_progress_bar=False, **QUIET).progress_bar_callback is None
+    options = {"barebones": True}
+    quick_loop.add_quick_parts(options)
+    assert options == {"barebones": True}
+
+
+def test_without_a_choice_there_are_the_quick_parts():
+    trainer = run._Trainer(**QUIET)
+    assert isinstance(trainer.progress_bar_callback, quick_loop.TimedProgressBar)
+    assert isinstance(trainer.profiler, quick_loop.NoProfiler)
+    with trainer.profiler.profile("outer"), trainer.profiler.profile("inner"):
+        pass
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to ask for")
+def test_a_training_without_a_gpu_asks_the_driver_not_the_library(monkeypatch):
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    run._Trainer(**QUIET)
+    monkeypatch.setattr(torch.cuda, "_raw_device_count_nvml", lambda: pytest.fail("the library was opened"))
+    assert torch.accelerator.current_accelerator(check_available=True) is None

@@ -20,8 +20,9 @@ FOLDERS = {
     "data": [
         *("subsets", "image_stream", "glyphs", "decoding", "transforms", "statistics", "datasets", "glyph_masks"),
         *("digit_lines", "pairs_at_distance", "torchvision_datasets"),
+        *("shard_claims", "shard_files", "shard_builder", "decoded_images"),
         *("batch_geometry", "batch_colors", "batch_augmentation"),
-        *("image_folder", "device_loader", "resident_loader", "datamodule"),
+        *("image_folder", "device_loader", "resident_loader", "shard_loader", "datamodule"),
     ],
     "models": [
         *("tokenizers", "heads", "dense_head", "transcription_head", "blocks", "mixed_sizes", "timm_weights", "vit"),

@@ -292,10 +292,47 @@ def test_folder_with_its_own_validation_images_trains_on_all_of_train(tmp_path):
 def test_large_images_come_through_workers_with_augmentation(tmp_path):
     save_folder(tmp_path / "pets", 5, size=70)
     augmentation = Augmentation(horizontal_flip=True)
-    data = DataModule(ImageFolder(tmp_path / "pets", 67), batch_size=4, augmentation=augmentation, num_workers=1)
+    folder = ImageFolder(tmp_path / "pets", 67, cache="none")
+    data = DataModule(folder, batch_size=4, augmentation=augmentation, num_workers=1)
     model = Recorder(3 * 67 * 67)
     trainer(tmp_path, max_epochs=2, num_sanity_val_steps=0).fit(model, data)
     epochs = [[batch[1] for batch in model.seen["train"] if batch[0] == epoch] for epoch in (0, 1)]
     assert [len(epoch) for epoch in epochs] == [2, 2]
     assert not torch.equal(epochs[0][0], epochs[1][0])
     assert sorted(label for epoch, _, labels in model.seen["val"] if epoch for label in labels) == [0] * 5 + [1] * 5
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_images_on_the_disk_train_as_those_that_stay_on_the_device(tmp_path, num_workers):
+    save_folder(tmp_path / "pets", 9, size=70)
+    augmentation = Augmentation(crop_padding=3, horizontal_flip=True)
+
+    def fit(cache, residency):
+        folder = ImageFolder(tmp_path / "pets", 67, cache=cache)
+        data = DataModule(folder, 12, 0.2, 4, 3, augmentation, num_workers, residency)
+        model = Recorder(3 * 67 * 67)
+        loop = trainer(tmp_path, max_epochs=2, num_sanity_val_steps=0)
+        loop.fit(model, data)
+        loop.test(model, data, verbose=False)
+        return data, model.seen
+
+    (ours, stored), (theirs, resident) = fit("disk", "auto"), fit("memory", "device")
+    assert ours.channel_statistics == theirs.channel_statistics
+    assert len(stored["train"]) == 6
+    for stage in ("train", "val", "test"):
+        for ours, theirs in zip(stored[stage], resident[stage], strict=True):
+            assert (ours[0], ours[2]) == (theirs[0], theirs[2])
+            assert torch.equal(ours[1], theirs[1])
+    assert not torch.equal(stored["train"][0][1], stored["train"][3][1])
+
+
+def test_the_host_path_reads_the_same_from_the_disk_as_from_files(tmp_path):
+    save_folder(tmp_path / "pets", 9, size=70)
+
+    def batches(cache):
+        folder = ImageFolder(tmp_path / "pets", 67, cache=cache)
+        augmentation = Augmentation(crop_padding=3, horizontal_flip=True)
+        data = DataModule(folder, batch_size=4, augmentation=augmentation, num_workers=1, residency="host")
+        return [images for images, _ in data.train_dataloader()]
+
+    assert all(map(torch.equal, batches("disk"), batches("none")))

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitlab.data import image_folder
-from vitlab.data.image_folder import ImageFolder
+from vitlab.data import decoded_images, image_folder
+from vitlab.data.decoded_images import StoredImages
+from vitlab.data.decoding import read_image
+from vitlab.data.image_folder import FileImages, ImageFolder
 
 SIZES = {"train": {"ant": 7, "bee": 5}, "test": {"ant": 3, "bee": 3}, "val": {"ant": 2, "bee": 2}}
 
@@ -27,8 +29,10 @@ def split_folder(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def no_leftovers():
+def no_leftovers(tmp_path, monkeypatch):
     image_folder._DECODED.clear()
+    decoded_images._OPEN.clear()
+    monkeypatch.setenv("VITLAB_CACHE", str(tmp_path / "cache"))
 
 
 def first_reds(images):
@@ -102,8 +106,84 @@ def test_small_images_are_decoded_once_for_all_objects(split_folder, monkeypatch
     assert len(calls) == 4
 
 
-def test_large_images_are_not_kept(split_folder):
+def test_large_images_are_kept_on_the_disk(split_folder, tmp_path):
     images = ImageFolder(split_folder, image_size=65).train()
+    assert isinstance(images, StoredImages)
+    assert (images.in_memory, images.on_disk) == (False, True)
+    assert images.batch(np.array([4, 0])).shape == (2, 65, 65, 3)
+    assert not image_folder._DECODED
+    assert [path.name.split("-65px")[0] for path in (tmp_path / "cache" / "decoded_images").iterdir()] == ["pets-train"]
+
+
+@pytest.mark.parametrize("image_size", [5, 67])
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_the_pixels_are_those_of_the_files_wherever_they_are_kept(split_folder, image_size, in_channels):
+    for cache, on_disk, in_memory in (
+        ("memory", 0, 1),
+        ("disk", 1, 0),
+        ("none", 0, 0),
+        ("auto", image_size > 64, None),
+    ):
+        dataset = ImageFolder(split_folder, image_size, in_channels, cache=cache)
+        for split in ("train", "test", "val"):
+            images = {"train": dataset.train, "test": dataset.test, "val": dataset.validation}[split]()
+            assert images.on_disk == on_disk
+            assert in_memory is None or images.in_memory == in_memory
+            rows = np.array([3, 0, 1])
+            paths = [split_folder / split / name for name in ("ant/0.png", "ant/1.png", "bee/1.png")]
+            pixels = images.batch(np.array([0, 1, len(images) - SIZES[split]["bee"] + 1]))
+            np.testing.assert_array_equal(pixels, [read_image(path, in_channels, image_size) for path in paths])
+            np.testing.assert_array_equal(images.batch(rows)[1], pixels[0])
+
+
+def test_where_images_are_kept_does_not_change_the_fingerprint(split_folder):
+    prints = {ImageFolder(split_folder, 5, cache=cache).fingerprint for cache in ("auto", "memory", "disk", "none")}
+    assert len(prints) == 1
+
+
+def test_all_splits_of_an_unsplit_folder_are_parts_of_the_same_decoded_images(tmp_path):
+    fill(tmp_path / "pets", {"ant": 20, "bee": 10})
+    for seed in (0, 1):
+        kept = ImageFolder(tmp_path / "pets", 5, test_fraction=0.3, split_seed=seed, cache="disk")
+        held = ImageFolder(tmp_path / "pets", 5, test_fraction=0.3, split_seed=seed)
+        assert first_reds(kept.train()) == first_reds(held.train())
+        assert first_reds(kept.test()) == first_reds(held.test())
+        assert kept.test().labels.tolist() == held.test().labels.tolist()
+    assert len(list((tmp_path / "cache" / "decoded_images").iterdir())) == 1
+
+
+def test_auto_leaves_a_large_folder_and_a_full_disk_alone(split_folder, monkeypatch):
+    num_bytes = 12 * 67 * 67 * 3
+    dataset = ImageFolder(split_folder, 67)
+
+    def kind():
+        images = dataset.train()
+        return "disk" if images.on_disk else "memory" if images.in_memory else "none"
+
+    monkeypatch.setattr(image_folder, "free_bytes", lambda folder: 2 * num_bytes - 1)
+    assert kind() == "none"
+    monkeypatch.setattr(image_folder, "free_bytes", lambda folder: 2 * num_bytes)
+    assert kind() == "disk"
+    dataset.train().prepare()
+    monkeypatch.setattr(image_folder, "free_bytes", lambda folder: 0)
+    assert kind() == "disk"  # it is there already
+    monkeypatch.setattr(image_folder, "MAX_STORED_BYTES", num_bytes - 1)
+    assert kind() == "none"
+
+
+def test_more_than_the_memory_is_refused(split_folder, monkeypatch):
+    monkeypatch.setattr(image_folder.os, "sysconf", lambda name: {"SC_PHYS_PAGES": 1, "SC_PAGE_SIZE": 899}[name])
+    with pytest.raises(
+        ValueError, match=r"cache is memory, but the decoded images take 0\.0 GB.*use cache disk or auto"
+    ):
+        ImageFolder(split_folder, 5, cache="memory").train()
+    assert ImageFolder(split_folder, 5, cache="memory").test().in_memory  # 450 bytes
+
+
+def test_large_images_are_not_kept_where_that_is_not_wanted(split_folder, tmp_path):
+    images = ImageFolder(split_folder, image_size=65, cache="none").train()
+    assert isinstance(images, FileImages)
+    assert not (tmp_path / "cache").exists()
     assert not images.in_memory
     assert images.batch(np.array([4, 0])).shape == (2, 65, 65, 3)
     assert not image_folder._DECODED
@@ -178,3 +258,8 @@ def test_splits_without_train_are_refused(split_folder):
 def test_setting_out_of_range_is_refused_by_name(split_folder, name, value):
     with pytest.raises(ValueError, match=f"{name} {value}"):
         ImageFolder(split_folder, **({"image_size": 5} | {name: value}))
+
+
+def test_unknown_cache_is_refused(split_folder):
+    with pytest.raises(ValueError, match="unknown cache 'ram'; use auto, memory, disk, none"):
+        ImageFolder(split_folder, 5, cache="ram")

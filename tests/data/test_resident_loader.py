@@ -11,6 +11,7 @@ from vitlab.data import Augmentation, DataModule, Glyphs, ImageFolder, ResidentL
 from vitlab.data.datasets import ArrayImages
 from vitlab.data.device_loader import EpochOrder, InMemoryLoader, WorkerLoader
 from vitlab.data.resident_loader import stays_on_device
+from vitlab.data.shard_loader import ShardLoader
 
 CPU = torch.device("cpu")
 
@@ -55,7 +56,7 @@ def test_an_interrupted_epoch_goes_on_with_the_changes_that_were_left():
     assert all(map(torch.equal, whole[3:], [images for images, _ in again]))
 
 
-def test_the_choice_is_that_of_residency_and_of_what_there_is(tmp_path):
+def test_the_choice_is_that_of_residency_and_of_what_there_is(tmp_path, monkeypatch):
     def loader(residency, dataset=None):
         dataset = dataset or Glyphs(num_train=100, num_test=50)
         return DataModule(dataset, val_size=20, batch_size=4, residency=residency).train_dataloader()
@@ -64,11 +65,15 @@ def test_the_choice_is_that_of_residency_and_of_what_there_is(tmp_path):
         *[ResidentLoader] * 2,
         InMemoryLoader,
     ]
+    monkeypatch.setenv("VITLAB_CACHE", str(tmp_path / "cache"))
     for name in ("train/ant", "train/bee", "test/ant", "test/bee"):
         (tmp_path / name).mkdir(parents=True)
         for number in range(20):
             Image.fromarray(np.full((70, 70, 3), number, dtype=np.uint8)).save(tmp_path / name / f"{number}.png")
-    large = ImageFolder(tmp_path, 67)
+    stored = ImageFolder(tmp_path, 67)
+    kinds = [type(loader(residency, stored)) for residency in ("auto", "device", "host")]
+    assert kinds == [ShardLoader, ResidentLoader, WorkerLoader]
+    large = ImageFolder(tmp_path, 67, cache="none")
     assert [type(loader(residency, large)) for residency in ("auto", "host")] == [WorkerLoader] * 2
     with pytest.raises(ValueError, match=r"residency is device, but .* too large to be held in memory"):
         loader("device", large)

@@ -38,7 +38,7 @@ IN_MEMORY = [  # 50 images: 4 batches an epoch
 ]
 
 
-def on_disk(folder):
+def large_images(folder, cache):
     """Data of images too large to be held in memory, read by two processes; 46 for training: 3 batches an epoch."""
     pixels = np.random.default_rng(0)
     for split, number in (("train", 28), ("test", 3)):
@@ -47,7 +47,7 @@ def on_disk(folder):
             for index in range(number):
                 image = Image.fromarray(pixels.integers(0, 256, (66, 66, 3), dtype=np.uint8))
                 image.save(folder / split / name / f"{index}.png")
-    dataset = f"{{class_path: vitlab.data.ImageFolder, init_args: {{root: {folder}, image_size: 66}}}}"
+    dataset = f"{{class_path: vitlab.data.ImageFolder, init_args: {{root: {folder}, image_size: 66, cache: {cache}}}}}"
     options = ["--data.val_size=10", "--data.num_workers=2", "--model.backbone.init_args.patch_size=22"]
     return [f"--data.dataset={dataset}", *options]
 
@@ -127,9 +127,13 @@ def test_a_training_that_was_interrupted_many_times_ends_with_the_same_bits(tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("unit", "amount", "accumulate"), [("steps", 8, 2), ("epochs", 3, 1)])
-def test_batches_that_workers_had_read_ahead_are_not_lost(tmp_path, unit, amount, accumulate):
-    arguments = [*RECIPE, *on_disk(tmp_path / "images"), *budget(unit, amount, accumulate)]
+@pytest.mark.parametrize(
+    ("cache", "unit", "amount", "accumulate"),
+    [("none", "steps", 8, 2), ("none", "epochs", 3, 1), ("disk", "steps", 8, 2)],
+)
+def test_batches_that_were_read_ahead_are_not_lost(tmp_path, monkeypatch, cache, unit, amount, accumulate):
+    monkeypatch.setenv("VITLAB_CACHE", str(tmp_path / "cache"))
+    arguments = [*RECIPE, *large_images(tmp_path / "images", cache), *budget(unit, amount, accumulate)]
     undisturbed, batches = train(arguments, tmp_path / "none")
     interrupted, seen = train(arguments, tmp_path / "twice", 1, 5)
     assert seen == batches

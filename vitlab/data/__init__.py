@@ -10,6 +10,7 @@ from vitlab.data.glyph_masks import GlyphMasks
 from vitlab.data.image_folder import FileImages, ImageFolder
 from vitlab.data.pairs_at_distance import PairsAtDistance
 from vitlab.data.resident_loader import ResidentLoader
+from vitlab.data.shard_loader import ShardLoader
 from vitlab.data.statistics import channel_statistics
 from vitlab.data.subsets import balanced_order, nested_subsets, split_validation, write_manifest
 from vitlab.data.torchvision_datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
@@ -36,6 +37,7 @@ __all__ = [
     "InMemoryLoader",
     "PairsAtDistance",
     "ResidentLoader",
+    "ShardLoader",
     "Target",
     "WorkerLoader",
     "balanced_order",

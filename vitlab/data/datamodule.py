@@ -15,11 +15,12 @@ from vitlab.data.batch_augmentation import BatchAugmentation
 from vitlab.data.datasets import ArrayImages, ImageDataset, Images, Target
 from vitlab.data.device_loader import EpochOrder, InMemoryLoader, WorkerLoader
 from vitlab.data.resident_loader import Residency, ResidentLoader, stays_on_device
+from vitlab.data.shard_loader import ShardLoader
 from vitlab.data.statistics import ChannelStatistics, cached_channel_statistics, channel_statistics
 from vitlab.data.subsets import manifest, nested_subsets, split_validation
 from vitlab.data.transforms import Augmentation
 
-Loader = ResidentLoader | InMemoryLoader | WorkerLoader
+Loader = ResidentLoader | ShardLoader | InMemoryLoader | WorkerLoader
 
 VALIDATION_SEED = 0
 EVALUATION_BATCH_SIZE = 500
@@ -42,10 +43,12 @@ class DataModule(LightningDataModule):
             of the optimizer takes one batch, or as many as trainer.accumulate_grad_batches says.
         seed: seed of the training subset, the order and the augmentation, 0 or more.
         augmentation: random changes to training images; null for none. They keep labels, not masks or sequences.
-        num_workers: processes that read images too large to be held in memory; 0 reads in the main process.
+        num_workers: processes that read images too large to be held in memory, or decode them to the disk; 0 does so
+            in the main process.
         residency: where the images are kept and changed: `device`, as bytes on the training device, a batch at a time;
             `host`, in main memory or on disk, one by one by albumentations; `auto`: on the device what is held in
-            memory and fits. The images and their order are the same, and so is the distribution of the changes.
+            memory and fits; what lies decoded on the disk is read from there as it is needed, and changed on the
+            device. The images and their order are the same, and so is the distribution of the changes.
 
     Shape:
         batches are pairs: images float32 (batch, channels, height, width), targets int64 (batch,) for labels,
@@ -160,7 +163,11 @@ class DataModule(LightningDataModule):
         if isinstance(train, ArrayImages):
             self._statistics = channel_statistics(train.batch, pool)
         else:
-            self._statistics = cached_channel_statistics(train.batch, pool, self.dataset.fingerprint)
+            self._statistics = cached_channel_statistics(self._read_prepared, pool, self.dataset.fingerprint)
+
+    def _read_prepared(self, indices: np.ndarray) -> np.ndarray:
+        self._train[0].prepare(self.num_workers)
+        return self._train[0].batch(indices)
 
     @property
     def channel_statistics(self) -> ChannelStatistics:
@@ -264,9 +271,12 @@ class DataModule(LightningDataModule):
         augmentation = self.augmentation if shuffle else None
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         num_bytes = len(indices) * self.in_channels * math.prod(self.image_shape)
-        if stays_on_device(self.residency, images.in_memory, num_bytes, device):
-            changes = BatchAugmentation(augmentation) if augmentation else None
+        images.prepare(self.num_workers)
+        changes = BatchAugmentation(augmentation) if augmentation else None
+        if stays_on_device(self.residency, images.in_memory, num_bytes, device, images.on_disk):
             return ResidentLoader(images, indices, order, device, changes)
+        if images.on_disk and self.residency == "auto":
+            return ShardLoader(images, indices, order, device, changes)
         if images.in_memory:
             return InMemoryLoader(images, indices, order, augmentation)
         return WorkerLoader(images, indices, order, augmentation, self.num_workers)

@@ -27,13 +27,18 @@ class Images(ABC):
     Attributes:
         labels: the class of each image, int64 (images,); subsets and splits are balanced by it.
         in_memory: whether the images are, or after the first reading will be, held in memory as arrays.
+        on_disk: whether they are, or after the first reading will be, on the disk as arrays.
     """
 
     labels: np.ndarray
     in_memory: bool
+    on_disk: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def prepare(self, num_workers: int = 0) -> None:  # noqa: B027 (most images need none)
+        """Does once, with this many processes, what reading will need: decodes files to the disk. 0: in this one."""
 
     @abstractmethod
     def batch(self, indices: np.ndarray) -> np.ndarray:

@@ -7,23 +7,31 @@ val is then the test set, and validation images are split from train); or CLASS 
 import os
 from collections import OrderedDict
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
 from vitlab.data.datasets import ImageDataset, Images, content_hash
+from vitlab.data.decoded_images import DecodedImages, StoredImages
 from vitlab.data.decoding import read_image
+from vitlab.data.shard_builder import free_bytes, stored_bytes
+from vitlab.data.shard_files import ImageFiles
+from vitlab.data.statistics import cache_folder
 from vitlab.data.subsets import split_validation
+
+Cache = Literal["auto", "memory", "disk", "none"]
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 SPLIT_FOLDERS = ("train", "val", "test")
 MAX_SIZED_FILES = 10_000
-MAX_CACHED_SIZE = 64  # pixels; larger images are decoded on demand by worker processes
+MAX_CACHED_SIZE = 64  # pixels; larger images are not held in memory unless that is asked for
 MAX_CACHED_BYTES = 4 * 2**30
 MAX_CACHED_SPLITS = 6
+MAX_STORED_BYTES = 32 * 2**30  # and at most half of the disk's free room: it is the user's, and not for this alone
 
 
 class FileImages(Images):
-    """Images decoded from files; small ones are kept in memory once decoded.
+    """Images decoded from files as they are read; kept in memory once decoded, where there is room.
 
     Args:
         paths: the files.
@@ -31,14 +39,23 @@ class FileImages(Images):
         in_channels: 3 for RGB, 1 for gray.
         image_size: height and width in pixels of the decoded images.
         cache_key: name under which this process keeps the decoded images, for other objects of the same content.
+        in_memory: whether to keep them; None keeps images of 64 pixels or fewer where all take 4 GiB at most.
     """
 
-    def __init__(self, paths: list[str], labels: np.ndarray, in_channels: int, image_size: int, cache_key: str) -> None:
+    def __init__(
+        self,
+        paths: list[str],
+        labels: np.ndarray,
+        in_channels: int,
+        image_size: int,
+        cache_key: str,
+        in_memory: bool | None = None,
+    ) -> None:
         self.paths = paths
         self.labels = np.asarray(labels, dtype=np.int64)
         self.in_channels, self.image_size, self.cache_key = in_channels, image_size, cache_key
         num_bytes = len(paths) * image_size**2 * in_channels
-        self.in_memory = image_size <= MAX_CACHED_SIZE and num_bytes <= MAX_CACHED_BYTES
+        self.in_memory = is_small(image_size, num_bytes) if in_memory is None else in_memory
 
     def batch(self, indices: np.ndarray) -> np.ndarray:
         """The images of these indices as a new array, uint8 (batch, height, width, channels)."""
@@ -82,13 +99,24 @@ class ImageFolder(ImageDataset):
         in_channels: 3 for RGB, 1 for gray.
         test_fraction: share of each class held out for testing when the folder has no split, above 0, below 1.
         split_seed: seed of that split, 0 or more.
+        cache: where decoded images are kept: `memory`; `disk`, once for all trainings, as bytes in $VITLAB_CACHE or the
+            user's cache folder, from which they are read as they are needed; `none`, so that each is decoded whenever
+            it is read; `auto`: in memory up to 64 pixels and 4 GiB a split, else on the disk up to 32 GiB a split and
+            half of what is free there, else none. The pixels are the same.
 
     Raises:
-        ValueError: the folder is missing, has no classes or an empty one, or its splits have different classes.
+        ValueError: the folder is missing, has no classes or an empty one, or its splits have different classes; on
+            `train()` or `test()`, the decoded images do not fit where they are to be kept.
     """
 
     def __init__(
-        self, root: str, image_size: int, in_channels: int = 3, test_fraction: float = 0.2, split_seed: int = 0
+        self,
+        root: str,
+        image_size: int,
+        in_channels: int = 3,
+        test_fraction: float = 0.2,
+        split_seed: int = 0,
+        cache: Cache = "auto",
     ) -> None:
         if image_size < 1:
             raise ValueError(f"image_size {image_size} must be 1 or more")
@@ -96,7 +124,9 @@ class ImageFolder(ImageDataset):
             raise ValueError(f"in_channels {in_channels} is not supported for image files; use 1 (gray) or 3 (RGB)")
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction {test_fraction} must be between 0 and 1")
-        self.root = Path(root).expanduser()
+        if cache not in get_args(Cache):
+            raise ValueError(f"unknown cache {cache!r}; use {', '.join(get_args(Cache))}")
+        self.root, self.cache = Path(root).expanduser(), cache
         self.image_size, self.in_channels = image_size, in_channels
         self.test_fraction, self.split_seed = test_fraction, split_seed
         self.name = self.root.resolve().name
@@ -130,15 +160,48 @@ class ImageFolder(ImageDataset):
         """The files of val/ where there is a test/ beside it."""
         return self._images("val") if "val" in self._splits else None
 
-    def _images(self, split: str) -> FileImages:
+    def _images(self, split: str) -> Images:
         source = split if "test" in self._splits else "train"
         paths, labels = self._splits[source]
+        rows = np.arange(len(paths))
         if "test" not in self._splits:
-            parts = split_validation(labels, self.test_fraction, self.split_seed, self.class_names)
-            indices = parts[split == "test"]
-            paths, labels = [paths[index] for index in indices], labels[indices]
-        paths = [str(self.root / path) for path in paths]
-        return FileImages(paths, labels, self.in_channels, self.image_size, f"{self.fingerprint}-{split}")
+            rows = split_validation(labels, self.test_fraction, self.split_seed, self.class_names)[split == "test"]
+        # All files of a folder, whatever the split: another split_seed needs no other decoded images.
+        files = ImageFiles(self.root, paths, self.in_channels, self.image_size)
+        folder = cache_folder() / "decoded_images" / files.folder_key(source)
+        cache = self._where_kept(len(rows), files, folder)
+        if cache == "disk":
+            return StoredImages(DecodedImages(files, folder), rows, labels[rows])
+        chosen, key = [str(self.root / paths[row]) for row in rows], f"{self.fingerprint}-{split}"
+        return FileImages(chosen, labels[rows], self.in_channels, self.image_size, key, in_memory=cache == "memory")
+
+    def _where_kept(self, num_images: int, files: ImageFiles, folder: Path) -> Cache:
+        num_bytes = num_images * files.image_bytes
+        if self.cache == "memory":
+            _check_memory(num_bytes)
+        if self.cache != "auto":
+            return self.cache
+        if is_small(self.image_size, num_bytes):
+            return "memory"
+        # What is there already needs no room; another process may be about to write the rest.
+        missing = files.num_bytes - stored_bytes(folder)
+        return "disk" if files.num_bytes <= MAX_STORED_BYTES and 2 * missing <= free_bytes(folder) else "none"
+
+
+def is_small(image_size: int, num_bytes: int) -> bool:
+    """Whether decoded images are kept in memory where nothing else is asked for."""
+    return image_size <= MAX_CACHED_SIZE and num_bytes <= MAX_CACHED_BYTES
+
+
+def _check_memory(num_bytes: int) -> None:
+    """Refuse to hold images in memory that is not there: the machine would swap or end the process."""
+    if hasattr(os, "sysconf"):
+        installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if num_bytes > installed:
+            raise ValueError(
+                f"cache is memory, but the decoded images take {num_bytes / 1e9:.1f} GB, and this machine has "
+                f"{installed / 1e9:.1f} GB; use cache disk or auto, or a smaller image_size"
+            )
 
 
 Split = tuple[list[str], np.ndarray]

@@ -12,7 +12,9 @@ import torch
 from vitlab.data.device_loader import Batch, EpochOrder, LabeledImages, ResumableLoader
 
 Residency = Literal["auto", "device", "host"]
+DeviceAugment = Callable[[torch.Tensor, int], torch.Tensor]
 
+_IMAGES_AT_ONCE = 2048
 _SHARE_FOR_IMAGES = 0.25  # of the free memory of a GPU; the rest is for the model and its activations
 
 
@@ -36,24 +38,53 @@ class ResidentLoader(ResumableLoader):
         indices: np.ndarray,
         order: EpochOrder,
         device: torch.device,
-        augment: Callable[[torch.Tensor, int], torch.Tensor] | None = None,
+        augment: DeviceAugment | None = None,
     ) -> None:
         super().__init__(order)
         self.augment = augment
         self.targets = torch.from_numpy(images.targets(indices)).to(device)
-        self.pixels = torch.from_numpy(images.batch(indices)).to(device)  # (images, height, width, channels)
+        self.pixels = _on_device(images, indices, device)  # (images, height, width, channels)
 
     def _batches(self) -> Iterator[Batch]:
         for plan in self.sampler:
             positions = torch.from_numpy(plan.positions).to(self.pixels.device, non_blocking=True)
-            # The axes as torch names them, the bytes as they lie: convolutions are up to 1.6 times faster so.
-            pixels = self.pixels.index_select(0, positions).permute(0, 3, 1, 2)
-            if self.augment:
-                pixels = self.augment(pixels, plan.augmentation_seed)
+            pixels = changed_on_device(self.pixels.index_select(0, positions), plan.augmentation_seed, self.augment)
             yield pixels, self.targets.index_select(0, positions).long()
 
 
-def stays_on_device(residency: Residency, in_memory: bool, num_bytes: int, device: torch.device) -> bool:
+def _on_device(images: LabeledImages, indices: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Bring the images to a device; a part at a time, so that the host never holds all of a GPU's."""
+    if device.type == "cpu":
+        return torch.from_numpy(images.batch(indices))
+    parts = [indices[start : start + _IMAGES_AT_ONCE] for start in range(0, len(indices), _IMAGES_AT_ONCE)]
+    first = torch.from_numpy(images.batch(parts[0])).to(device)
+    pixels = first.new_empty(len(indices), *first.shape[1:])
+    pixels[: len(first)] = first
+    for number, part in enumerate(parts[1:], 1):
+        place = number * _IMAGES_AT_ONCE
+        pixels[place : place + len(part)] = torch.from_numpy(images.batch(part)).to(device)
+    return pixels
+
+
+def changed_on_device(pixels: torch.Tensor, seed: int, augment: DeviceAugment | None) -> torch.Tensor:
+    """Makes a batch of it: names the axes as torch does, and changes the images.
+
+    Args:
+        pixels: images as they are stored.
+        seed: seed of the changes.
+        augment: the changes; None for none.
+
+    Shape:
+        (batch, height, width, channels) to (batch, channels, height, width).
+    """
+    # The bytes stay as they lie: convolutions are up to 1.6 times faster so.
+    pixels = pixels.permute(0, 3, 1, 2)
+    return augment(pixels, seed) if augment else pixels
+
+
+def stays_on_device(
+    residency: Residency, in_memory: bool, num_bytes: int, device: torch.device, on_disk: bool = False
+) -> bool:
     """Say whether images are to stay on the training device (for a CPU: in its memory, and changed batch by batch).
 
     Args:
@@ -61,6 +92,7 @@ def stays_on_device(residency: Residency, in_memory: bool, num_bytes: int, devic
         in_memory: whether the data set's images are held in memory at all.
         num_bytes: how much they take.
         device: the training device.
+        on_disk: whether they can be read from the disk as bytes; `device` then brings them into memory after all.
 
     Raises:
         ValueError: they are to stay there and cannot.
@@ -71,10 +103,10 @@ def stays_on_device(residency: Residency, in_memory: bool, num_bytes: int, devic
     fits = free is None or num_bytes <= _SHARE_FOR_IMAGES * free
     if residency == "auto":
         return fits
-    if not in_memory:
+    if not in_memory and not on_disk:
         raise ValueError(
             "residency is device, but the images of this data set are too large to be held in memory and are read as "
-            "they are needed; use residency auto or host"
+            "they are needed; use residency auto or host, or an ImageFolder with cache: disk"
         )
     if not fits:
         raise ValueError(

@@ -24,7 +24,7 @@ from vitlab.sweep.selection import chosen_learning_rates
 
 RUNGS = range(LOWEST, HIGHEST + 1)
 START = rung_of(0.002)
-few = settings(max_examples=10)  # each runs a whole search
+few = settings(max_examples=8)  # each runs a whole search
 
 
 def make_plan(seeds=(0, 1, 2), sizes=(11, 23), models=("vit",)):
@@ -210,6 +210,17 @@ def test_a_size_between_two_others_leaves_these_as_they_are(accuracy):
     assert num_by_arm(after)["vit", 13] == 14
     for model, size in num_by_arm(before):
         assert after.added_rates(model, size) == before.added_rates(model, size)
+
+
+@few
+@given(outcomes(), st.lists(st.tuples(st.sampled_from(RUNGS), st.sets(st.integers(0, 3))), max_size=12))
+def test_a_search_ends_whatever_trials_it_finds_in_the_plan(accuracy, found):
+    plan = make_plan(range(4), sizes=[11])
+    for rung, seeds in found:
+        plan = plan.with_rates("vit", 11, [rate_at(rung)], seeds)
+    plan, _ = search(plan, accuracy)
+    assert num_undecided(plan) == {}
+    assert sum(len(seeds) == 4 for seeds in plan.added_rates("vit", 11).values()) >= 3
 
 
 def test_a_grid_never_grows():

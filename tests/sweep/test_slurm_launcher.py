@@ -269,6 +269,21 @@ def test_jobs_that_never_begin_end_the_sweep_with_their_words(plan, tmp_path, cl
         launcher.run(plan, tmp_path / "out")
 
 
+@pytest.mark.slurm
+@pytest.mark.slow
+def test_jobs_search_learning_rates_and_the_launcher_asks_for_those_of_the_next_stage(searching, tmp_path, cluster):
+    instant = (sys.executable, str(Path(__file__).with_name("instant_worker.py")))
+    settings = SessionSettings(num_threads=1, patience_seconds=9, program=instant)
+    launcher = SlurmLauncher(JobResources(time_minutes=5), settings, trials_per_job=8)
+    counts = launcher.run(searching, tmp_path / "out")
+    assert (counts.done, counts.failed, counts.missing, counts.untested) == (44, 0, 0, 0)
+    assert len(read_submissions(tmp_path / "out")) > 1
+    records = store.read_records(tmp_path / "out")
+    assert {record["id"] for record in records} == {trial.id for trial in load_plan(tmp_path / "out").trials}
+    assert sum(record["test"] is not None for record in records) == 2 * 2 * 2
+    assert len((tmp_path / "fits").read_text().splitlines()) == 44
+
+
 class TestWithoutCluster:
     """What is known without asking a cluster."""
 

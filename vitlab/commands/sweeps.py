@@ -34,7 +34,8 @@ def add_sweep(commands: Commands) -> None:
         help="train models x data sizes x seeds x learning rates; go on where it was",
         description="Train every model at every data size, seed and learning rate of a YAML file. Runs what is missing "
         "in the folder and skips what is there: after a crash or Ctrl-C, type the same command again. Several commands "
-        "may work in one folder at once, on one machine or on many that share it.",
+        "may work in one folder at once, on one machine or on many that share it. With `learning_rates: auto` in the "
+        "file the rates are searched for, every model with as many trials.",
     )
     parser.add_argument("config", type=Path, help="the sweep's YAML file, such as configs/sweeps/glyphs_both.yaml")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for records and report")
@@ -56,7 +57,10 @@ def add_sweep(commands: Commands) -> None:
         help="a setting for all models, such as data.dataset.init_args.root=/data/flowers; may be repeated",
     )
     parser.add_argument(
-        "--shard", type=_parse_shard, metavar="I/N", help="do only the I-th of N parts, for any scheduler"
+        "--shard",
+        type=_parse_shard,
+        metavar="I/N",
+        help="do only the I-th of N parts, for any scheduler; not of a search for rates",
     )
     add_refine_options(parser)
     _add_fault_options(parser)

@@ -49,13 +49,17 @@ def check_folder(folder: Path, plan: Plan) -> Plan:
     grown = plan.with_growth_of(before)
     if grown == before:
         return grown
-    dropped = _dropped(before, grown) or _dropped(_at_one_rate(before), _at_one_rate(grown))
+    all_of_it = before.trials
+    dropped = _dropped(before, grown)
+    if not dropped and before.searches_rates:  # it may have no trials yet; its other axes are compared at some rate
+        all_of_it = _at_one_rate(before).trials
+        dropped = _dropped(_at_one_rate(before), _at_one_rate(grown))
     if dropped:
         first = dropped[0]
         rate = "" if before.searches_rates else f", learning rate {first.learning_rate:g}"
         raise ValueError(
             f"{folder} holds the sweep {before.task!r} with other settings: {len(dropped)} of its "
-            f"{len(before.trials) or len(dropped)} trials are not in this config, for example model {first.model}, "
+            f"{len(all_of_it)} trials are not in this config, for example model {first.model}, "
             f"{first.train_size} images, seed {first.seed}{rate}. Nothing was "
             "changed. Choose another --out, or a config that only adds models, sizes, seeds or learning rates"
         )
@@ -77,9 +81,6 @@ def _dropped(before: Plan, now: Plan) -> list[Trial]:
 
 
 def _at_one_rate(plan: Plan) -> Plan:
-    """A plan that searches rates has no trials before it has begun; its other axes are compared at some rate."""
-    if not plan.searches_rates:
-        return plan
     return replace(plan, learning_rates={model: [1.0] for model in plan.models}, rates_at=None)
 
 

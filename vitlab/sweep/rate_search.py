@@ -24,7 +24,7 @@ _FEWEST, _MOST = 6, 8  # rates with the first seed
 _FIRST_TWO = 11  # trials with the first and the second seed together
 _FINALISTS = 3  # rates with all other seeds
 
-_Scores = dict[float, dict[int, float]]  # by rate and seed
+_Scores = dict[float, dict[int, float | None]]  # by rate and seed; None is a trial that has not ended
 
 
 def rate_at(rung: int) -> float:
@@ -92,7 +92,9 @@ def _search(
         step = None if _is_waiting(scores) else _next(scores, plan.seeds_of(size), middle)
         if step is None:
             return plan, _middle(scores, plan.seeds_of(size))
-        plan = plan.with_rates(model, size, *step)
+        if (more := plan.with_rates(model, size, *step)) is plan:
+            return plan, _middle(scores, plan.seeds_of(size))
+        plan = more
 
 
 def _is_waiting(scores: _Scores) -> bool:
@@ -106,13 +108,14 @@ def _next(scores: _Scores, planned: list[int], middle: int | None) -> tuple[list
         return None if middle is None else (_within(middle + step for step in _BRACKET), seeds[:1])
     first = {rate: by_seed[seeds[0]] for rate, by_seed in scores.items() if seeds[0] in by_seed}
     second = [rate for rate in first if seeds[1:] and seeds[1] in scores[rate]]
-    if not second:
-        more = _explore(first, _FEWEST if seeds[1:] else _MOST)
+    others = sorted(first.keys() - {*second}, key=lambda rate: (-first[rate], rate))
+    num_second = _FIRST_TWO - len(first)
+    if not second or (len(second) < num_second and not others):  # (the latter where folders were merged)
+        more = _explore(first, _FEWEST if seeds[1:] and not second else _MOST)
         if more or len(seeds) == 1:
             return (more, seeds[:1]) if more else None
-    if len(second) < _FIRST_TWO - len(first):
-        others = sorted(first.keys() - {*second}, key=lambda rate: (-first[rate], rate))
-        return others[: _FIRST_TWO - len(first) - len(second)], seeds[1:2]
+    if len(second) < num_second:
+        return others[: num_second - len(second)], seeds[1:2]
     ranked = sorted(second, key=lambda rate: (-(first[rate] + scores[rate][seeds[1]]), rate))
     finalists = sorted(ranked, key=lambda rate: -len(scores[rate]))[:_FINALISTS]  # whoever is one stays one
     absent = [seed for seed in seeds[2:] if any(seed not in scores[rate] for rate in finalists)]

@@ -1,6 +1,7 @@
 """Reading a sweep from its YAML file, and refusing in words what cannot be run.
 
-A sweep file names its arms and axes; what it says of models and data is the same YAML that `vitlab fit --config` reads.
+A sweep file names its arms and axes; learning rates are lists, or `auto` to have them searched for. What it says of
+models and data is the same YAML that `vitlab fit --config` reads.
 """
 
 import math

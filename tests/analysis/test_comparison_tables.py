@@ -54,3 +54,14 @@ def test_arms_keep_the_colors_of_the_chart_in_the_tables_of_each_sweep():
     assert 'class="model m1">CNN' in old
     assert 'class="model m2">ViT' in new
     assert 'class="model m3">CNN' in new
+
+
+def test_dials_are_compared_in_words_and_tables_and_keep_a_chart_each():
+    arms = {"window3": [None, 3], "window7": [None, 7], "all": [None, 15]}
+    plan = sweeps.make_plan(list(arms), dial={"label": "window (tokens)", "arms": arms})
+    curves = {model: sweeps.CURVES["vit" if model == "all" else "cnn"] for model in arms}
+    made = [sweeps.made_up(name, curves, seed=seed, plan=plan) for name, seed in (("old", 0), ("new", 1))]
+    page = write_page([sweep.result for sweep in made], [compare_sweeps(*made)])
+    assert page.count("<svg") == 2 * 2  # the dial, and its learning curves
+    assert page.index("pairs of arms, the answer") < page.index("<svg")
+    assert "new against old</h2>" in page

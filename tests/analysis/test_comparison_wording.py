@@ -72,3 +72,8 @@ def test_sweeps_without_a_pair_in_common_say_what_they_can(models):
     words = conclude_comparison(compare_sweeps(first, second)).words
     expected = "the sweeps have no arm in common (ViT, RNN" if len(models) > 1 else "new against old: the ViT"
     assert words.startswith(expected)
+
+
+def test_arms_that_are_the_same_are_named_together():
+    words = conclude_comparison(compare_sweeps(sweeps.made_up("old"), sweeps.made_up("new", seed=1))).words
+    assert words.endswith("the ViT and the CNN have the same settings in both")

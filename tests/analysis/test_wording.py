@@ -36,4 +36,7 @@ def test_names_of_arms_in_sweeps_are_cut_in_the_sweeps_middle():
     assert all(len(name) == 13 for name in cut)
     assert cut[0] != cut[1]
     assert wording.short("ViT @ old", 13) == "ViT @ old"
-    assert wording.short("a_very_long_model @ sweep", 13) == "a_very_long_…"
+    cut = [wording.short(f"EfficientNet @ sweep_{end}", 13) for end in ("a", "b")]
+    assert [len(name) for name in cut] == [13, 13]
+    assert cut[0] != cut[1]
+    assert wording.short("a_very_long_model_at_sweep", 13) == "a_very_long_…"

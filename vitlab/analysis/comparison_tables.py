@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vitlab.analysis.comparison_wording import arm_words, conclude_pair_change, crossover_words
+from vitlab.analysis.comparison_wording import arms_in_words, conclude_pair_change, crossover_words
 from vitlab.analysis.page_tables import NONE, differences_table, p_value, table, text
 from vitlab.analysis.settings_diff import SettingChange
 from vitlab.analysis.sweep_comparison import ArmChange, PairChange, SweepComparison
@@ -25,7 +25,7 @@ def comparison_section(comparison: SweepComparison) -> str:
 
 
 def _arms(comparison: SweepComparison) -> str:
-    said = [sentence(arm_words(change, comparison.sweeps)) for change in comparison.arms]
+    said = [sentence(arms_in_words(comparison))] if comparison.arms else []
     lost = [
         f"{listing([label(model) for model in alone])} {'is' if len(alone) == 1 else 'are'} in {sweep.name} alone."
         for number, sweep in enumerate(comparison.sweeps)
@@ -85,9 +85,8 @@ def _gaps(change: PairChange, comparison: SweepComparison) -> str:
 
 
 def _arm(change: ArmChange) -> str:
-    return differences_table(
-        change, "on the same images and seeds" if change.is_paired else "each on its own images or seeds"
-    )
+    where = "on the same images and seeds" if change.is_paired else "each on its own images or seeds"
+    return differences_table(change, f"{where}; p corrected over all arms and sizes")
 
 
 def _settings(changes: Sequence[SettingChange], names: tuple[str, str]) -> str:

@@ -135,6 +135,20 @@ def arm_words(change: ArmChange, sweeps: tuple[Sweep, Sweep]) -> str:
     return f"{name} makes {' and '.join(said)}"
 
 
+def arms_in_words(comparison: SweepComparison) -> str:
+    """Return what changed for every arm, those that are the same in both sweeps together, as half sentences.
+
+    Args:
+        comparison: of two sweeps.
+    """
+    same = [change for change in comparison.arms if change.is_same and change.arms[0] == change.arms[1]]
+    same = same if len(same) > 1 else []
+    said = [arm_words(change, comparison.sweeps) for change in comparison.arms if change not in same]
+    if same:
+        said.append(f"{listing([the(change.arms[0]) for change in same])} have the same settings in both")
+    return "; ".join(said)
+
+
 def conclude_comparison(comparison: SweepComparison) -> Conclusion:
     """Return what two sweeps say against each other.
 
@@ -142,7 +156,7 @@ def conclude_comparison(comparison: SweepComparison) -> Conclusion:
         comparison: of the two.
     """
     sweeps = comparison.sweeps
-    arms = "; ".join(arm_words(change, sweeps) for change in comparison.arms)
+    arms = arms_in_words(comparison)
     if not comparison.arms:
         names = [listing([label(model) for model in sweep.result.models]) for sweep in sweeps]
         return Conclusion(f"the sweeps have no arm in common ({names[0]}, {names[1]}), so nothing can be compared")

@@ -115,12 +115,14 @@ def _comparison(one: SweepComparison) -> str:
         f"<li><b>{text(sweep.name)}</b>: {text(sentence(conclude(sweep.result).words))}{_unfinished(sweep.result)}</li>"
         for sweep in one.sweeps
     )
+    if any(sweep.plan.dial for sweep in one.sweeps):
+        each = ""  # they stand by themselves, each with its chart
     names = " and ".join(text(sweep.name) for sweep in one.sweeps)
     return (
         f'<div class="said"><p class="task">{text(one.task)}: {names}</p>'
         f'<h2 class="claim">{text(sentence(said.claim))}</h2>'
         + (f'<p class="soft">{small}</p>' if small else "")
-        + f'<ul class="each">{each}</ul></div>'
+        + (f'<ul class="each">{each}</ul></div>' if each else "</div>")
     )
 
 

@@ -45,7 +45,7 @@ p{margin:6px 0 10px;max-width:72ch}
 .lead .claim{font-size:clamp(1.4rem,1.1rem + 1.3vw,2rem);line-height:1.25;max-width:34ch}
 .lead .soft{font-size:1rem;max-width:80ch}
 .each{margin:8px 0;padding-left:1.1em;font-size:.94rem}.each li{margin:3px 0;max-width:80ch}
-td.value,th.setting{overflow-wrap:anywhere;min-width:11em;white-space:normal;font-size:.86rem}
+td.value{overflow-wrap:anywhere;min-width:11em}td.value,th.setting{font-size:.86rem}
 .foretold{border-left:4px dashed var(--line);padding:1px 12px;margin:8px 0;font-size:.92rem;color:var(--soft);
  max-width:80ch}
 .unfinished{border-left:4px solid var(--warn);padding:1px 12px;margin:8px 0;font-size:.92rem}

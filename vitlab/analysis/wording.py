@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 _LABELS = {"vit": "ViT", "cnn": "CNN", "resnet": "ResNet", "rnn": "RNN", "mlp": "MLP"}
 _AT = " @ "
+_LEAST_OF_A_SWEEP = 4  # letters of its name in a short one
 
 
 def label(model: str) -> str:
@@ -64,10 +65,17 @@ def short(name: str, longest: int = 16) -> str:
         longest: number of characters.
     """
     model, at, sweep = name.partition(_AT)
-    room = longest - len(model + at) - 1
-    if at and len(name) > longest and room >= 4:
-        return f"{model}{at}{sweep[: room - room // 2]}\u2026{sweep[-(room // 2) :]}"
+    if at and len(name) > longest:
+        if len(model + at) + _LEAST_OF_A_SWEEP > longest:
+            model = f"{model[: longest - len(at) - _LEAST_OF_A_SWEEP - 1]}\u2026"
+        room = longest - len(model + at)
+        return f"{model}{at}{_middle_cut(sweep, room)}"
     return name if len(name) <= longest else f"{name[: longest - 1]}\u2026"
+
+
+def _middle_cut(name: str, longest: int) -> str:
+    kept = longest - 1
+    return name if len(name) <= longest else f"{name[: kept - kept // 2]}\u2026{name[len(name) - kept // 2 :]}"
 
 
 def plural(number: int, noun: str) -> str:

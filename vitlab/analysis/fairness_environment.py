@@ -27,15 +27,15 @@ def check_environment(plan: Any, selected: Sequence[Record], who: str = "arm") -
         findings.append(_mixed(plan, selected, who, "mixed_versions", f"versions of {package}", read, _RERUN))
     facts: tuple[tuple[str, str, Read, str], ...] = (
         ("mixed_commits", "commits of vitlab", lambda trial: trial.get("commit"), _RERUN),
-        ("mixed_devices", "devices", lambda trial: trial.get("device"), f"Seconds cannot be compared. {_RERUN}"),
+        ("mixed_devices", "devices", lambda trial: trial.get("device"), "Seconds cannot be compared. " + _RERUN),
         ("mixed_threads", "numbers of CPU threads", lambda trial: trial.get("num_threads"), _THREADS),
     )
     findings += [_mixed(plan, selected, who, *fact) for fact in facts]
     return [finding for finding in findings if finding]
 
 
-_RERUN = "Run all in one environment, or see that a trial repeated in the other gives the same result."
-_THREADS = "Seconds cannot be compared, and sums may round differently. Run all with one --threads."
+_RERUN = "Run all {who}s in one environment, or see that a trial repeated in the other gives the same result."
+_THREADS = "Seconds cannot be compared, and sums may round differently. Run all {who}s with one --threads."
 
 
 def _version_of(package: str) -> Read:
@@ -54,4 +54,5 @@ def _mixed(
         words = f"Mixed {noun}, in every {who} alike: {listing(sorted(everywhere))}."
         return Finding("note", check, words, tuple(found))
     arms = listing([f"{label(model)} with {listing(sorted(values))}" for model, values in found.items()])
-    return Finding("warn", check, f"The {who}s ran with different {noun}: {arms}. {advice}", tuple(found))
+    words = f"The {who}s ran with different {noun}: {arms}. {advice.format(who=who)}"
+    return Finding("warn", check, words, tuple(found))

@@ -42,7 +42,8 @@ FOLDERS = {
         *("model_maps", "drawing", "page_data", "page", "measures"),
     ],
     "sweep": [
-        *("store", "kept_predictions", "nested_settings", "plan", "plan_file", "rate_search", "sweep_file", "record"),
+        *("store", "kept_predictions", "nested_settings", "planned_trial", "plan", "plan_file", "rate_race"),
+        *("rate_search", "sweep_file", "record"),
         *("selection", "schedule", "shared_plan", "owners", "claims", "slurm_queue", "slurm_cancel", "status", "merge"),
         *("verify", "progress", "trial", "srun", "worker", "worker_process", "in_process", "task_runner"),
         *("session_settings", "session", "local_launcher", "slurm_job", "slurm_submission", "slurm_watch"),

@@ -51,7 +51,7 @@ def test_unequal_tuning_is_refused():
     fewer = dataclasses.replace(PLAN, learning_rates={**PLAN.learning_rates, "vit": [0.003]})
     finding = _found(_sweep("new", fewer))["tuning_trials"]
     assert finding.level == "refuse"
-    assert "ViT 3 and 1" in finding.words
+    assert "ViT 3 learning rates and 1 learning rate" in finding.words
 
 
 def test_another_data_set_is_another_test():

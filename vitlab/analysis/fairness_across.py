@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 from vitlab.analysis.fairness_environment import check_environment
 from vitlab.analysis.fairness_models import check_costs
@@ -112,7 +113,7 @@ def _budgets(first: Sweep, second: Sweep, changes: Sequence[SettingChange]) -> l
 def _tuning(first: Sweep, second: Sweep, matched: Sequence[tuple[str, str]]) -> list[Finding]:
     """Who tries more learning rates finds a better one."""
     numbers = {
-        arms[0]: tuple(len(s.plan.learning_rates[m]) for s, m in zip((first, second), arms, strict=True))
+        arms[0]: tuple(_tuning_trials(s.plan, m) for s, m in zip((first, second), arms, strict=True))
         for arms in matched
     }
     uneven = {model: pair for model, pair in numbers.items() if pair[0] != pair[1]}
@@ -120,10 +121,18 @@ def _tuning(first: Sweep, second: Sweep, matched: Sequence[tuple[str, str]]) -> 
         return []
     said = listing([f"{label(model)} {one} and {other}" for model, (one, other) in uneven.items()])
     words = (
-        f"Unequal tuning: learning rates per size and seed in {first.name} and {second.name}: {said}. Who tries more "
+        f"Unequal tuning, per size, in {first.name} and {second.name}: {said}. Who tries more "
         "rates finds a better one: give both the same number."
     )
     return [Finding("refuse", "tuning_trials", words, tuple(uneven))]
+
+
+def _tuning_trials(plan: Any, model: str) -> str:
+    """Return in words how often an arm was tuned at each size."""
+    if plan.tuning == "auto":
+        return "a search"
+    number = plural(len(plan.listed_rates(model)), "learning rate")
+    return f"a race of {number}" if plan.race else number
 
 
 def _repeats(first: Sweep, second: Sweep, matched: Sequence[tuple[str, str]]) -> list[Finding]:

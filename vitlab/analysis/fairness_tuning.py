@@ -25,10 +25,11 @@ def check_tuning(plan: Any, records: Sequence[Record], chosen: Mapping[tuple[str
         records: its trial records.
         chosen: learning rate by (model, train size).
     """
-    if plan.searches_rates:
-        tried, edges = _searched_trials(plan), _searched_edges(plan, chosen)
+    tried = _searched_trials(plan) if plan.searches_rates else _trials(plan)
+    if plan.tuning == "auto":
+        edges = _searched_edges(plan, chosen)
     else:
-        tried, edges = _trials(plan), [finding for model in plan.models for finding in _edges(plan, model, chosen)]
+        edges = [finding for model in plan.models for finding in _edges(plan, model, chosen)]
     return [tried, *edges, *_monitored(plan), *_choices(plan, records, chosen), *_tests(plan, records, chosen)]
 
 
@@ -61,7 +62,8 @@ def _searched_trials(plan: Any) -> Finding:
     per_arm = sorted(numbers.values())
     most = plural(per_arm[-1], "trial")
     number = most if per_arm[0] == per_arm[-1] else f"{count(per_arm[0])} to {most}"
-    words = f"Every arm: a search of {number} per size for its learning rate, as many as any other arm."
+    how = "race" if plan.race else "search"
+    words = f"Every arm: a {how} of {number} per size for its learning rate, as many as any other arm."
     return Finding("note", "tuning_trials", words)
 
 
@@ -86,7 +88,7 @@ def _searched_edges(plan: Any, chosen: Mapping[tuple[str, int], float]) -> list[
 
 def _edges(plan: Any, model: str, chosen: Mapping[tuple[str, int], float]) -> list[Finding]:
     """A best rate on the edge of its grid may have a better one beyond it."""
-    rates = sorted(plan.learning_rates[model])
+    rates = sorted(plan.listed_rates(model))
     if len(rates) == 1:
         words = (
             f"{label(model)}: a single learning rate ({rates[0]:g}) was tried, so it is not tuned; try three or more "

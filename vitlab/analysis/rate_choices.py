@@ -48,7 +48,8 @@ def rates_table(result: TaskResult, order: Sequence[str]) -> str:
     columns = ("Model", "Images", *(f"{rate:g}" for rate in rates))
     title = "Validation error by learning rate: mean over seeds, the chosen rate in bold"
     if searched:
-        title += "; searched for, so most rates have some of the seeds, and only those with all can be chosen"
+        how = "raced over the seeds" if result.plan.race else "searched for"
+        title += f"; {how}, so most rates have some of the seeds, and only those with all can be chosen"
     return table(title, columns, bodies)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitlab.analysis.arms import differing
-from vitlab.analysis.sweep_pairing import Sweep, unequal_budgets
+from vitlab.analysis.sweep_pairing import Sweep, tuning_of, unequal_budgets
 from vitlab.analysis.wording import count, label, listing
 
 _LONGEST_VALUE = 120
@@ -58,9 +58,9 @@ def _of_arms(plans: tuple[Any, Any], matched: Sequence[tuple[str, str]]) -> list
     for arms in matched:
         own = [plan.settings_of(arm) for plan, arm in zip(plans, arms, strict=True)]
         changes = {name: (values["0"], values["1"]) for name, values in differing({"0": own[0], "1": own[1]}).items()}
-        rates = [sorted(plan.learning_rates[arm]) for plan, arm in zip(plans, arms, strict=True)]
+        rates = tuple(tuning_of(plan, arm) for plan, arm in zip(plans, arms, strict=True))
         if rates[0] != rates[1]:
-            changes["learning rates"] = tuple(listing([f"{rate:g}" for rate in own]) for own in rates)
+            changes["learning rates"] = rates
         for name, values in changes.items():
             where.setdefault((name, *map(_cut, values)), []).append(arms[0])
     everywhere = len(matched)

@@ -16,7 +16,7 @@ from typing import Any
 from vitlab.analysis.arms import read_arm
 from vitlab.analysis.selection import Point
 from vitlab.analysis.task_result import TaskResult
-from vitlab.analysis.wording import arm_in_sweep
+from vitlab.analysis.wording import arm_in_sweep, listing
 
 # Settings of the data that change neither which images an arm learns from nor which it is tested on.
 _SAME_IMAGES_ANYWAY = ("augmentation", "batch_size", "num_workers", "residency", "train_size", "seed")
@@ -76,9 +76,26 @@ def have_same_settings(first: Sweep, second: Sweep, arms: tuple[str, str]) -> bo
         arms: names in the first and the second.
     """
     one, other = first.plan, second.plan
-    same_rates = sorted(one.learning_rates[arms[0]]) == sorted(other.learning_rates[arms[1]])
+    same_rates = tuning_of(one, arms[0]) == tuning_of(other, arms[1])
     same_settings = one.settings_of(arms[0]) == other.settings_of(arms[1])
-    return same_settings and same_rates and not unequal_budgets(one, other)
+    return same_settings and same_rates and not unequal_budgets(one, other) and _same_steps(one, other, arms)
+
+
+def tuning_of(plan: Any, model: str) -> str:
+    """Return in words which learning rates an arm could get, and how one of them was chosen.
+
+    Args:
+        plan: a plan.
+        model: one of its arms.
+    """
+    listed = listing([f"{rate:g}" for rate in sorted(plan.listed_rates(model))])
+    return {"grid": listed, "race": f"a race of {listed}", "auto": "a search"}[plan.tuning]
+
+
+def _same_steps(one: Any, other: Any, arms: tuple[str, str]) -> bool:
+    """A budget in seconds is as many steps as its machine made of it."""
+    shared = [size for size in one.train_sizes if size in other.train_sizes]
+    return all(one.budget_of(arms[0], size) == other.budget_of(arms[1], size) for size in shared)
 
 
 def unequal_budgets(first: Any, second: Any) -> list[int]:
@@ -168,9 +185,13 @@ def as_one(first: Sweep, second: Sweep, names: tuple[dict[str, str], ...], name:
         model_settings={called[m]: sweep.plan.settings_of(m) for sweep, called in both for m in called},
         train_sizes=sorted({*first.plan.train_sizes, *second.plan.train_sizes}),
         seeds=sorted({*first.plan.seeds, *second.plan.seeds}),
-        learning_rates={called[m]: sweep.plan.learning_rates[m] for sweep, called in both for m in called},
+        learning_rates={
+            called[m]: sorted({rate for size in sweep.plan.train_sizes for rate in sweep.plan.rates_of(m, size)})
+            for sweep, called in both
+            for m in called
+        },
         settings={},
-        dial=None,
+        **dict.fromkeys(("dial", "race", "seeds_at", "sizes_added", "rates_at", "refinements")),
     )
     return TaskResult(
         name=name,

@@ -69,9 +69,9 @@ class LocalLauncher:
         if self.shard is not None:
             if plan.searches_rates:
                 raise ValueError(
-                    "--shard divides trials that are known beforehand, and `learning_rates: auto` finds them as it "
-                    "goes; start the same command several times without --shard, in one shared folder: they share "
-                    "the trials"
+                    "--shard divides trials that are known beforehand, and a race or search for learning rates finds "
+                    "them as it goes; start the same command several times without --shard, in one shared folder: "
+                    "they share the trials"
                 )
             settings = replace(settings, may_do=_share(plan, *self.shard))
         session = Session(plan, folder, settings, kind="local" if self.shard is None else "shard")

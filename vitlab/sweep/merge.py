@@ -92,7 +92,7 @@ def _united(plans: Mapping[Path, Plan]) -> Plan:
     for folder in others:
         _check_same_question(first, united, folder, plans[folder])
         united = _unite(united, plans[folder])
-    grids = {model: len(rates) for model, rates in united.learning_rates.items()}
+    grids = {model: len(united.listed_rates(model)) for model in united.models}
     if len(set(grids.values())) > 1:
         raise ValueError(
             "merged, the models would have unequal numbers of learning rates "
@@ -125,7 +125,8 @@ def _question(plan: Plan, other: Plan) -> dict[str, Any]:
         "task": plan.task,
         "budget": _budget_of_both(plan, other),
         "settings": plan.settings,
-        "learning_rates": "auto" if plan.searches_rates else "a list",
+        "learning_rates": {"auto": "auto", "grid": "a list", "race": "a race"}[plan.tuning],
+        "race": {model: rates for model, rates in (plan.race or {}).items() if model in other.models},
         "models": {model: plan.model_settings[model] for model in plan.models if model in other.models},
     }
     if plan.dial is not None and other.dial is not None:
@@ -172,6 +173,7 @@ def _unite(one: Plan, other: Plan) -> Plan:
         budget=merge(first.budget, second.budget),
         settings=first.settings,
         dial={**dials[0], "arms": arms} if dials else None,
+        race={**first.race, **second.race} if first.race and second.race else None,
     )
     return united.with_growth_of(one).with_growth_of(other)
 

@@ -1,19 +1,17 @@
 """What a sweep consists of: models x train sizes x seeds x learning rates.
 
-A trial is a command line: its settings, flattened to arguments, pasted after `vitlab fit` repeat it. Its id is a hash
-of those settings, so the same trial has the same record wherever and whenever it runs. No torch here.
+What is planned may grow while a sweep runs: seeds, sizes and learning rates may come later. No torch here.
 """
 
-import hashlib
 import itertools
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
-from vitlab.sweep.nested_settings import flatten, merge
+from vitlab.sweep.nested_settings import merge
+from vitlab.sweep.planned_trial import Trial, training_length, work_of
 
 BUDGET_UNITS = ("steps", "epochs", "seconds", "macs")
 MEASURED_UNITS = ("seconds", "macs")  # budget.py turns them into steps of each arm, once per folder
@@ -24,44 +22,6 @@ AXES = (
     "trainer.limit_train_batches",  # it would draw another subset every epoch
 )
 _ONE_DEVICE = {"trainer": {"devices": 1}}  # not all that there are: workers share the machine by trials
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One training run: the axes it stands at, and its settings as `vitlab fit` would read them from YAML."""
-
-    task: str
-    model: str
-    train_size: int
-    seed: int
-    learning_rate: float
-    budget: dict[str, Any]
-    settings: dict[str, Any] = field(repr=False)
-
-    @cached_property
-    def id(self) -> str:
-        """Twelve hexadecimal digits from the settings: equal settings, equal id, on every machine."""
-        text = _canonical([self.task, self.model, self.settings])
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    @property
-    def work(self) -> int:
-        """How long it takes, in units that compare trials of one sweep: its steps, or its images times epochs."""
-        return _work(self.budget["unit"], self.budget["amount"], self.train_size)
-
-    @property
-    def has_many_processes(self) -> bool:
-        """Whether the trial trains with several processes of its own (DDP, FSDP)."""
-        trainer = self.settings.get("trainer", {})
-        devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
-        one_device = str(devices) == "1" or (isinstance(devices, list) and len(devices) == 1)
-        return not one_device or nodes != 1 or trainer.get("strategy", "auto") != "auto"
-
-    @property
-    def arguments(self) -> list[str]:
-        """What to paste after `vitlab fit` (each word quoted for the shell) to repeat the trial."""
-        return [f"--{name}={value}" for name, value in flatten(self.settings)]
 
 
 @dataclass(frozen=True)
@@ -87,6 +47,8 @@ class Plan:
             where the grid is empty because rates are searched for.
         refinements: None, or what refinement has added (`vitlab sweep --refine`) and why, a part for each round and
             train size: `{"round": 1, "train_size": 600, "seeds": [3, 4], "words": ...}`.
+        race: None, or by model the learning rates that race each other over the seeds (see rate_race.py); the grids are
+            empty then.
     """
 
     task: str
@@ -102,6 +64,7 @@ class Plan:
     sizes_added: list[int] | None = None
     rates_at: dict[str, dict[str, list[list[Any]]]] | None = None
     refinements: list[dict[str, Any]] | None = None
+    race: dict[str, list[float]] | None = None
 
     @property
     def models(self) -> list[str]:
@@ -115,9 +78,18 @@ class Plan:
         return [trial for size, model in arms for trial in self.trials_of(model, size)]
 
     @property
+    def tuning(self) -> Literal["grid", "race", "auto"]:
+        """How learning rates are tuned: all of a list at all seeds, a race between those of a list, or a search."""
+        return "race" if self.race else "grid" if any(self.learning_rates.values()) else "auto"
+
+    @property
     def searches_rates(self) -> bool:
-        """Whether learning rates are searched for as the sweep goes (`learning_rates: auto`); else they are a grid."""
-        return not any(self.learning_rates.values())
+        """Whether trials are added as the sweep goes, by a race or a search for learning rates."""
+        return self.tuning != "grid"
+
+    def listed_rates(self, model: str) -> list[float]:
+        """Return an arm's learning rates as the sweep file lists them, ascending; none where they are searched for."""
+        return (self.race or self.learning_rates)[model]
 
     def seeds_of(self, train_size: int) -> list[int]:
         """Return the seeds at a train size: those of the sweep and those that came later."""
@@ -253,7 +225,7 @@ class Plan:
             "seed_everything": None,
             "data": {"train_size": train_size, "seed": None},
             "model": {"learning_rate": None},
-            "trainer": _training_length(**budget),
+            "trainer": training_length(**budget),
         }
         shared = merge(self.settings_of(model), axes)
         grid, added = self.learning_rates[model], self.added_rates(model, train_size)
@@ -266,7 +238,7 @@ class Plan:
 
     def work_at(self, model: str, train_size: int) -> int:
         """Return how long a trial of an arm takes, in the units of `Trial.work`."""
-        return _work(**self.budget_of(model, train_size), train_size=train_size)
+        return work_of(**self.budget_of(model, train_size), train_size=train_size)
 
     def _budget_with(self, train_size: int, amount: float, steps: Mapping[str, int]) -> dict[str, Any]:
         size = str(train_size)
@@ -283,16 +255,3 @@ class Plan:
 def _in_order(by_size: dict[str, Any]) -> dict[str, Any]:
     """Sort by train size, so that plans that have grown in another order are equal and read the same."""
     return {size: by_size[size] for size in sorted(by_size, key=int)}
-
-
-def _work(unit: str, amount: int, train_size: int) -> int:
-    return amount * (1 if unit == "steps" else train_size)
-
-
-def _training_length(unit: str, amount: int) -> dict[str, Any]:
-    """Trainer settings for a budget: validate once, at the end (no checkpoint is ever chosen along the way)."""
-    if unit == "steps":
-        length = {"max_steps": amount, "max_epochs": -1, "val_check_interval": amount, "check_val_every_n_epoch": None}
-    else:
-        length = {"max_steps": -1, "max_epochs": amount, "val_check_interval": None, "check_val_every_n_epoch": amount}
-    return {**length, "num_sanity_val_steps": 0}

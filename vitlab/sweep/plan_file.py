@@ -17,7 +17,7 @@ PLAN_FILE = "sweep.json"
 # What is in the folder before the plan is: logs, other launchers that have just started, and what older versions left.
 _BEFORE_THE_PLAN = {"logs", "owners", "jobs", ".lock"}
 # A plan without these looks as it did before they were.
-_OPTIONAL = ("dial", "seeds_at", "sizes_added", "rates_at", "refinements")
+_OPTIONAL = ("dial", "seeds_at", "sizes_added", "rates_at", "refinements", "race")
 
 
 def check_folder(folder: Path, plan: Plan) -> Plan:
@@ -67,12 +67,17 @@ def check_folder(folder: Path, plan: Plan) -> Plan:
 
 
 def _check_rates(folder: Path, before: Plan, plan: Plan) -> None:
-    if before.searches_rates != plan.searches_rates:
-        kinds = {True: "learning_rates: auto", False: "a list of learning rates"}
-        raise ValueError(
-            f"{folder} holds the sweep {before.task!r} with {kinds[before.searches_rates]}, and this config has "
-            f"{kinds[plan.searches_rates]}. Nothing was changed. Choose another --out, or the config as it was"
-        )
+    kinds = {"auto": "learning_rates: auto", "grid": "a list of learning rates", "race": "a race of learning rates"}
+    raced = [model for model in plan.race or {} if (before.race or {}).get(model, plan.race[model]) != plan.race[model]]
+    if before.tuning == plan.tuning and not raced:
+        return
+    held, wanted = kinds[before.tuning], kinds[plan.tuning]
+    if raced:
+        held, wanted = (f"{raced[0]} racing at {one.race[raced[0]]}" for one in (before, plan))
+    raise ValueError(
+        f"{folder} holds the sweep {before.task!r} with {held}, and this config has {wanted}. Nothing was changed. "
+        "Choose another --out, or the config as it was"
+    )
 
 
 def _dropped(before: Plan, now: Plan) -> list[Trial]:

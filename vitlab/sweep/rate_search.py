@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vitlab.sweep.plan import Plan, Trial
+from vitlab.sweep.rate_race import next_in_race, num_rates
 
 LOWEST, HIGHEST = -18, 3  # rungs: 1e-6 and 10, beyond which nobody has found a learning rate that trains
 _START = -8  # 0.002, where nothing is known: the middle of what is in use for Adam and its kin
@@ -41,6 +42,8 @@ def rung_of(rate: float) -> int:
 def num_trials(plan: Plan, train_size: int) -> int:
     """Return how many trials the search of one arm takes, at any size the same for all models."""
     num_seeds = len(plan.seeds_of(train_size))
+    if plan.race:
+        return sum(num_rates(len(next(iter(plan.race.values()))), num_seeds))
     return _MOST if num_seeds == 1 else _FIRST_TWO + _FINALISTS * (num_seeds - 2)
 
 
@@ -89,12 +92,23 @@ def _search(
             # A failed trial is the worst: a rate that diverges is no rate to go on from.
             worth = None if record is None else -1.0 if record["status"] != "done" else record["val"]["accuracy"]
             scores.setdefault(trial.learning_rate, {})[trial.seed] = worth
-        step = None if _is_waiting(scores) else _next(scores, plan.seeds_of(size), middle)
+        step = None if _is_waiting(scores) else _step(plan, model, size, scores, middle)
         if step is None:
             return plan, _middle(scores, plan.seeds_of(size))
         if (more := plan.with_rates(model, size, *step)) is plan:
             return plan, _middle(scores, plan.seeds_of(size))
         plan = more
+
+
+def _step(
+    plan: Plan, model: str, size: int, scores: _Scores, middle: int | None
+) -> tuple[list[float], list[int]] | None:
+    planned = plan.seeds_of(size)
+    return (
+        next_in_race(scores, _by_use(scores, planned), plan.race[model])
+        if plan.race
+        else _next(scores, planned, middle)
+    )
 
 
 def _is_waiting(scores: _Scores) -> bool:

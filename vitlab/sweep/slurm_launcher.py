@@ -148,7 +148,7 @@ class _Campaign:
     def _work(self) -> None:
         is_first_look = True
         if self._plan.searches_rates and not self._launcher.wait:
-            self._say("learning rates are searched for in stages; the same command asks for the next one's jobs")
+            self._say("learning rates are tuned in stages; the same command asks for the next one's jobs")
         doubts_end = time.monotonic() + _DOUBTING_PATIENCES * self._launcher.settings.patience_seconds
         while not self._schedule.is_finished:
             try:

@@ -14,9 +14,12 @@ import yaml
 from vitlab.sweep.nested_settings import merge
 from vitlab.sweep.plan import AXES, BUDGET_UNITS, MEASURED_UNITS, Plan
 
-_KEYS = ("task", "title", "configs", "models", "train_sizes", "seeds", "learning_rates", "budget", "settings", "dial")
+_KEYS = (
+    *("task", "title", "configs", "models", "train_sizes", "seeds", "learning_rates", "race", "budget", "settings"),
+    "dial",
+)
 AUTO = "auto"  # learning rates are searched for as the sweep goes
-_OPTIONAL = ("title", "configs", "settings", "dial")
+_OPTIONAL = ("title", "configs", "race", "settings", "dial")
 
 
 def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Plan:
@@ -42,16 +45,19 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Plan:
     for arm in [settings, *models.values()]:
         _check_axes(path, arm)
     sizes = sorted(_whole_numbers(path, "train_sizes", content["train_sizes"], least=1))
+    rates = _learning_rates(path, content["learning_rates"], list(models))
+    is_race = _is_race(path, content.get("race"), rates)
     return Plan(
         task=str(content["task"]),
         title=str(content.get("title") or content["task"]),
         model_settings=models,
         train_sizes=sizes,
         seeds=_whole_numbers(path, "seeds", content["seeds"], least=0),
-        learning_rates=_learning_rates(path, content["learning_rates"], list(models)),
+        learning_rates={model: [] for model in models} if is_race else rates,
         budget=_budget(path, content["budget"], sizes),
         settings=settings,
         dial=_dial(path, content.get("dial"), list(models)),
+        race=rates if is_race else None,
     )
 
 
@@ -136,6 +142,18 @@ def _learning_rates(path: Path, rates: Any, models: list[str]) -> dict[str, list
         counts = ", ".join(f"{name}: {len(grid)}" for name, grid in by_model.items())
         raise ValueError(f"{path}: the arms have unequal numbers of learning rates ({counts}); tune each one as often")
     return {name: sorted(float(rate) for rate in by_model[name]) for name in models}
+
+
+def _is_race(path: Path, race: Any, rates: dict[str, list[float]]) -> bool:
+    if race is None or race is False:
+        return False
+    if race is not True:
+        raise ValueError(
+            f"{path}: race is {race!r}; give true (the better half of the rates go on, seed by seed) or false"
+        )
+    if not all(rates.values()):
+        raise ValueError(f"{path}: race is for a list of learning rates, and they are {AUTO}; leave one of the two out")
+    return True
 
 
 def _budget(path: Path, budget: Any, sizes: list[int]) -> dict[str, Any]:

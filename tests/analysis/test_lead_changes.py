@@ -3,7 +3,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from vitlab.analysis.lead_changes import last_change, last_sign_change, share_that_changes, unclear_sizes
+from vitlab.analysis.lead_changes import (
+    ends_of_doubt,
+    errors_at,
+    last_change,
+    last_sign_change,
+    places_between,
+    share_that_changes,
+    shares_ahead,
+    unclear_sizes,
+)
 
 SIZES = [100, 250, 600, 2000, 8000]
 
@@ -92,3 +101,35 @@ def test_curves_without_noise_change_between_two_places():
     low, high = unclear_sizes([100, 10_000], draws, 0, 1)
     middle, _ = last_change([100, 10_000], draws[0])
     assert middle / 1.2 < low < high < middle * 1.2
+
+
+@pytest.mark.parametrize("size", [60, 170, 1100, 11000])
+def test_errors_at_other_sizes_lie_on_the_curve(size):
+    law = 0.9 * np.array(SIZES, dtype=float) ** -0.3
+    expected = 0.9 * size**-0.3
+    rows = errors_at(SIZES, np.stack([[law, law / 2], [law / 2, law]]), size)
+    assert rows == pytest.approx(np.array([[expected, expected / 2], [expected / 2, expected]]), rel=0.02)
+
+
+def test_errors_at_a_measured_size_are_the_measured_ones():
+    errors = np.random.default_rng(3).uniform(0.1, 0.5, (7, 2, len(SIZES)))
+    for number, size in enumerate(SIZES):
+        assert errors_at(SIZES, errors, size) == pytest.approx(errors[:, :, number])
+
+
+def test_several_outcomes_at_once_are_each_what_they_are_alone():
+    draws = np.random.default_rng(3).uniform(0.1, 0.5, (3, 11, 2, len(SIZES)))
+    places = places_between(SIZES, 7)
+    assert len(places) == 4 * 7 + 1
+    assert np.exp(places[::7]) == pytest.approx(SIZES)
+    together = shares_ahead(SIZES, draws, places)
+    for outcome in range(3):
+        assert np.array_equal(together[outcome], shares_ahead(SIZES, draws[outcome : outcome + 1], places)[0])
+
+
+def test_doubt_ends_between_the_places_on_its_sides():
+    places, share = np.arange(5.0), np.array([0.0, 0.0, 0.5, 1.0, 1.0])
+    low, high, *is_open = ends_of_doubt(places, share)
+    assert 1 < low < 2 < high < 3
+    assert is_open == [False, False]
+    assert ends_of_doubt(places, np.array([0.5, 0.0, 0.0, 0.4, 0.6]))[2:] == (True, True)

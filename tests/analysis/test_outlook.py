@@ -93,11 +93,3 @@ def test_open_sides_count_as_wider():
 
 def test_one_seed_says_nothing():
     assert look(MODELS, SIZES, _errors(1)) is None
-
-
-@pytest.mark.parametrize("size", [60, 170, 1100, 11000])
-def test_errors_at_other_sizes_lie_on_the_curve(size):
-    law = 0.9 * np.array(SIZES, dtype=float) ** -0.3
-    errors = np.stack([law, law / 2])[None]
-    expected = 0.9 * size**-0.3
-    assert errors_at(SIZES, errors, size)[0] == pytest.approx([expected, expected / 2], rel=0.02)

@@ -107,6 +107,7 @@ PLAN = Plan(
     budget={"unit": "steps", "amount": {"11": 3, "23": 3}},
     settings={},
 )
+PARTS = [{"round": number, "train_size": size, "seeds": [4], "words": "why"} for number in (1, 2) for size in (11, 23)]
 growths = st.lists(
     st.one_of(
         st.tuples(st.just("with_seeds"), st.tuples(st.sampled_from([11, 23]), st.sets(st.integers(0, 5)))),
@@ -120,6 +121,7 @@ growths = st.lists(
                 st.sets(st.integers(0, 1)),
             ),
         ),
+        st.tuples(st.just("with_refinements"), st.tuples(st.lists(st.sampled_from(PARTS), max_size=2))),
     ),
     max_size=6,
 )

@@ -115,7 +115,8 @@ def test_a_folder_without_a_plan_is_no_sweep(tmp_path):
 
 @pytest.fixture
 def grown(plan):
-    return plan.with_size(13, 5).with_seeds(23, [4]).with_rates("cnn", 11, [0.1, 0.03], [1])
+    plan = plan.with_size(13, 5).with_seeds(23, [4]).with_rates("cnn", 11, [0.1, 0.03], [1])
+    return plan.with_refinements([{"round": 1, "train_size": 23, "seeds": [4], "words": "it was narrow there"}])
 
 
 def test_a_grown_plan_comes_back_equal(grown, tmp_path):
@@ -125,7 +126,8 @@ def test_a_grown_plan_comes_back_equal(grown, tmp_path):
 
 def test_a_plan_that_has_not_grown_is_written_as_ever(plan, tmp_path):
     write_plan(tmp_path, plan)
-    assert not {"seeds_at", "sizes_added", "rates_at"} & set(json.loads((tmp_path / "sweep.json").read_text()))
+    growth = {"seeds_at", "sizes_added", "rates_at", "refinements"}
+    assert not growth & set(json.loads((tmp_path / "sweep.json").read_text()))
 
 
 def test_a_sweep_file_goes_on_with_what_its_folder_has_grown_by(plan, grown, tmp_path):
@@ -164,6 +166,16 @@ def test_a_search_that_has_not_begun_is_defended_as_well(plan, searching, tmp_pa
             check_folder(tmp_path, other)
     with pytest.raises(ValueError, match=r"with learning_rates: auto, and this config has a list"):
         check_folder(tmp_path, plan)
+
+
+@pytest.mark.parametrize("edit", [('"words"', '"worse"'), ('"train_size": 23', '"train_size": 24')])
+def test_a_refinement_of_nothing_in_the_plan_is_named(grown, tmp_path, edit):
+    write_plan(tmp_path, grown)
+    text = (tmp_path / "sweep.json").read_text()
+    assert edit[0] in text
+    (tmp_path / "sweep.json").write_text(text.replace(*edit))
+    with pytest.raises(ValueError, match=r"sweep\.json is not a plan"):
+        load_plan(tmp_path)
 
 
 @pytest.mark.parametrize("edit", [("13\n", "17\n"), ('"cnn": {\n   "11"', '"cmn": {\n   "11"'), ("4\n", "9\n")])

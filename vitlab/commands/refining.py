@@ -112,7 +112,7 @@ def _grow(folder: Path, patience_seconds: float, limits: "Limits") -> "Plan | No
     before = load_plan(folder)
     with Owner(folder, "local", patience_seconds) as owner:
         claims = Claims(owner, Watch(folder))
-        while claims.claim(REFINING) is None:
+        while claims.claim(REFINING) is None and not owner.stop_asked:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         try:
             now = load_plan(folder)

@@ -20,9 +20,9 @@ def add_bench(commands: Commands) -> None:
         choices=list(_KINDS),
         default="models",
         help="models: beside timm's, torchvision's and a plain ViT of the same shape, with memory and the machine's "
-        "limit; loop: epochs of `vitlab fit` beside a bare PyTorch loop; input: augmentation beside torchvision's; "
-        "attention: windows and linear attention beside full attention as tokens grow; sequence: a ViT beside "
-        "recurrent nets over the same tokens (default: models)",
+        "limit; variants: bf16 and the settings of --speed beside none; loop: epochs of `vitlab fit` beside a bare "
+        "PyTorch loop; input: augmentation beside torchvision's; attention: windows and linear attention beside full "
+        "attention as tokens grow; sequence: a ViT beside recurrent nets over the same tokens (default: models)",
     )
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="interleaved repeats of each (default: 7)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
@@ -49,6 +49,14 @@ def _models(settings: dict[str, Any]) -> tuple[Rows, str]:
 
     rows = bench(**settings)
     return rows, format_table(rows)
+
+
+def _variants(settings: dict[str, Any]) -> tuple[Rows, str]:
+    from vitlab.training.throughput import bench, format_table
+    from vitlab.training.variants import VARIANTS
+
+    rows = bench(**settings, pairs=VARIANTS)
+    return rows, format_table(rows, ("with", "without"))
 
 
 def _loop(settings: dict[str, Any]) -> tuple[Rows, str]:
@@ -79,4 +87,11 @@ def _sequence(settings: dict[str, Any]) -> tuple[Rows, str]:
     return rows, format_sequence_table(rows)
 
 
-_KINDS = {"models": _models, "loop": _loop, "input": _input, "attention": _attention, "sequence": _sequence}
+_KINDS = {
+    "models": _models,
+    "variants": _variants,
+    "loop": _loop,
+    "input": _input,
+    "attention": _attention,
+    "sequence": _sequence,
+}

@@ -104,7 +104,11 @@ class Pair:
 
 
 def bench(
-    rounds: int = 7, batch_size: int = 64, num_threads: int | None = None, device: str = "cpu"
+    rounds: int = 7,
+    batch_size: int = 64,
+    num_threads: int | None = None,
+    device: str = "cpu",
+    pairs: Sequence[Pair] | None = None,
 ) -> list[dict[str, Any]]:
     """Time vitlab's models beside timm's and torchvision's of the same shape.
 
@@ -113,6 +117,7 @@ def bench(
         batch_size: Images in a step at 32 pixels, 1 or more; an eighth of it at 224 pixels.
         num_threads: CPU threads, 1 or more; None leaves torch's setting.
         device: Where to run, such as cpu or cuda.
+        pairs: What to time; None: PAIRS.
 
     Returns:
         One row a pair: name, image_size, batch_size, what compare_throughput gives, `forward_ratio` (of the forward
@@ -125,20 +130,22 @@ def bench(
         torch.set_num_threads(num_threads)
     try:
         rates = measure_rates(seconds_of, device)
-        return [_row(pair, rounds, batch_size, device, rates) for pair in PAIRS]
+        return [_row(pair, rounds, batch_size, device, rates) for pair in (PAIRS if pairs is None else pairs)]
     finally:
         torch.set_num_threads(threads_before)
 
 
-def format_table(rows: list[dict[str, Any]]) -> str:
+def format_table(rows: list[dict[str, Any]], sides: tuple[str, str] = ("vitlab", "other")) -> str:
     """Return bench's rows as a table in Markdown.
 
     Args:
         rows: What bench gave.
+        sides: What to call the two models of a pair.
     """
+    ours, theirs = sides
     lines = [
-        "| pair | pixels | batch | vitlab img/s | other img/s | ratio | quartiles | forward alone, ratio "
-        "| peak MB, vitlab | other | ratio | share of the limit |",
+        f"| pair | pixels | batch | {ours} img/s | {theirs} img/s | ratio | quartiles | forward alone, ratio "
+        f"| peak MB, {ours} | {theirs} | ratio | share of the limit |",
         "|---|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|",
     ]
     lines += [

@@ -332,7 +332,7 @@ def test_the_host_path_reads_the_same_from_the_disk_as_from_files(tmp_path):
     def batches(cache):
         folder = ImageFolder(tmp_path / "pets", 67, cache=cache)
         augmentation = Augmentation(crop_padding=3, horizontal_flip=True)
-        data = DataModule(folder, batch_size=4, augmentation=augmentation, num_workers=1, residency="host")
+        data = DataModule(folder, batch_size=4, augmentation=augmentation, residency="host")
         return [images for images, _ in data.train_dataloader()]
 
     assert all(map(torch.equal, batches("disk"), batches("none")))

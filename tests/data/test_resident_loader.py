@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vitlab.data import Augmentation, DataModule, Glyphs, ImageFolder, ResidentLoader
+from vitlab.data import Augmentation, DataModule, Glyphs, ImageFolder, ResidentLoader, resident_loader
 from vitlab.data.datasets import ArrayImages
 from vitlab.data.device_loader import EpochOrder, InMemoryLoader, WorkerLoader
 from vitlab.data.resident_loader import stays_on_device
@@ -40,6 +40,14 @@ def test_batches_and_layout_are_the_host_paths(images, epoch, rank):
         assert torch.equal(theirs[1], ours[1])
         assert theirs[0].stride() == ours[0].stride()
         assert ours[1].dtype == torch.int64
+
+
+def test_images_that_came_in_parts_are_all_there(images, monkeypatch):
+    indices = np.arange(53)[::-1].copy()
+    for part_bytes in (1, 7 * 7 * 5 * 3 + 1, 53 * 7 * 5 * 3, 2**25):
+        monkeypatch.setattr(resident_loader, "_PART_BYTES", part_bytes)
+        loader = ResidentLoader(images, indices, EpochOrder(53, 53), CPU)
+        assert torch.equal(loader.pixels, torch.from_numpy(images.batch(indices)))
 
 
 def test_an_interrupted_epoch_goes_on_with_the_changes_that_were_left():

@@ -22,18 +22,32 @@ FORK = multiprocessing.get_context("fork")
 
 @pytest.fixture
 def decodings(tmp_path, monkeypatch):
-    """Has every decoding written down, by any process, and lets it take as long as is asked for."""
-    log, seconds = tmp_path / "decodings", [0.0]
+    """Has every decoding written down, by any process, and lets the one that is asked for wait at a gate."""
+
+    class Decodings:
+        log, gate, first_to_wait = tmp_path / "decodings", tmp_path / "gate", None
+
+        def names(self):
+            return self.log.read_text().split()
+
+        def forget(self):
+            self.log.write_text("")
+
+        def wait_for(self, count):
+            while len(self.names()) < count:
+                time.sleep(0.01)
 
     def read(path, in_channels, image_size):
-        with log.open("a") as file:
+        with decodings.log.open("a") as file:
             file.write(f"{path.name}\n")
-        time.sleep(seconds[0])
+        while path.name == decodings.first_to_wait and not decodings.gate.exists():
+            time.sleep(0.01)
         return read_image(path, in_channels, image_size)
 
-    log.touch()
+    decodings = Decodings()
+    decodings.log.touch()
     monkeypatch.setattr(shard_builder, "read_image", read)
-    return SimpleNamespace(names=lambda: log.read_text().split(), forget=lambda: log.write_text(""), seconds=seconds)
+    return decodings
 
 
 def pixels(plan):
@@ -81,7 +95,6 @@ def test_the_global_random_numbers_are_left_alone(tmp_path, photographs):
 
 def test_builders_that_start_at_once_share_the_work(tmp_path, photographs, decodings):
     plan = ShardPlan(tmp_path / "decoded", photographs())
-    decodings.seconds[0] = 0.02
     processes = [in_a_process(plan), in_a_process(plan, num_workers=2)]
     complete(plan)
     for process in processes:
@@ -94,17 +107,16 @@ def test_builders_that_start_at_once_share_the_work(tmp_path, photographs, decod
 
 def test_killed_in_the_middle_it_goes_on_with_what_is_missing(tmp_path, photographs, decodings):
     plan = ShardPlan(tmp_path / "decoded", photographs())
-    decodings.seconds[0] = 0.05
+    decodings.first_to_wait = plan.files.paths[8]
     process = in_a_process(plan)
-    while len(decodings.names()) < 8:  # one shard is whole, three images of the next are decoded
-        time.sleep(0.01)
+    decodings.wait_for(9)  # one shard is whole, three images of the next are decoded
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert [plan.is_built(shard) for shard in plan.shards] == [True, False, False, False]
     assert not (plan.folder / INDEX).exists()
     assert list(plan.folder.glob(f"{TEMPORARY_PREFIX}*"))
     decodings.forget()
-    decodings.seconds[0] = 0
+    decodings.gate.touch()
     complete(plan)
     assert sorted(decodings.names()) == plan.files.paths[5:]
     assert pixels(plan) == expected(plan.files).tobytes()
@@ -113,15 +125,16 @@ def test_killed_in_the_middle_it_goes_on_with_what_is_missing(tmp_path, photogra
 
 def test_one_that_waits_takes_over_what_the_killed_one_had(tmp_path, photographs, decodings):
     plan = ShardPlan(tmp_path / "decoded", photographs(count=5))
-    decodings.seconds[0] = 0.1
+    decodings.first_to_wait = plan.files.paths[2]
     first = in_a_process(plan)
-    while not decodings.names():
-        time.sleep(0.01)
+    decodings.wait_for(3)
     second = in_a_process(plan)
     time.sleep(0.1)
     assert second.is_alive()
+    assert len(decodings.names()) == 3
     os.kill(first.pid, signal.SIGKILL)
     first.join()
+    decodings.gate.touch()
     second.join()
     assert second.exitcode == 0
     assert pixels(plan) == expected(plan.files).tobytes()
@@ -129,12 +142,12 @@ def test_one_that_waits_takes_over_what_the_killed_one_had(tmp_path, photographs
 
 def test_workers_stop_when_the_process_that_started_them_is_killed(tmp_path, photographs, decodings):
     plan = ShardPlan(tmp_path / "decoded", photographs())
-    decodings.seconds[0] = 0.05
+    decodings.first_to_wait = plan.files.paths[1]
     process = in_a_process(plan, num_workers=1)
-    while not decodings.names():
-        time.sleep(0.01)
+    decodings.wait_for(2)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
+    decodings.gate.touch()
     while not plan.is_built(plan.shards[0]):  # what was begun is finished
         time.sleep(0.01)
     time.sleep(0.2)

@@ -14,7 +14,7 @@ from vitlab.data.device_loader import Batch, EpochOrder, LabeledImages, Resumabl
 Residency = Literal["auto", "device", "host"]
 DeviceAugment = Callable[[torch.Tensor, int], torch.Tensor]
 
-_IMAGES_AT_ONCE = 2048
+_PART_BYTES = 2**25
 _SHARE_FOR_IMAGES = 0.25  # of the free memory of a GPU; the rest is for the model and its activations
 
 
@@ -53,16 +53,13 @@ class ResidentLoader(ResumableLoader):
 
 
 def _on_device(images: LabeledImages, indices: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Bring the images to a device; a part at a time, so that the host never holds all of a GPU's."""
-    if device.type == "cpu":
-        return torch.from_numpy(images.batch(indices))
-    parts = [indices[start : start + _IMAGES_AT_ONCE] for start in range(0, len(indices), _IMAGES_AT_ONCE)]
-    first = torch.from_numpy(images.batch(parts[0])).to(device)
-    pixels = first.new_empty(len(indices), *first.shape[1:])
-    pixels[: len(first)] = first
-    for number, part in enumerate(parts[1:], 1):
-        place = number * _IMAGES_AT_ONCE
-        pixels[place : place + len(part)] = torch.from_numpy(images.batch(part)).to(device)
+    """Bring the images to a device; a part at a time, so that the host never holds all that go to a GPU."""
+    image = torch.from_numpy(images.batch(indices[:1]))
+    pixels = torch.empty(len(indices), *image.shape[1:], dtype=image.dtype, device=device)
+    num_at_once = max(1, _PART_BYTES // image.nbytes)
+    for start in range(0, len(indices), num_at_once):
+        part = torch.from_numpy(images.batch(indices[start : start + num_at_once]))
+        pixels[start : start + len(part)] = part.to(device)
     return pixels
 
 

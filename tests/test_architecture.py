@@ -32,11 +32,7 @@ FOLDERS = {
     "training": [
         *("optimizer", "transcription", "objective", "label_objective", "mask_objective", "sequence_objective"),
         *("sharding", "classifier", "predictions", "settings_errors", "resume", "quick_loop", "speed", "run"),
-<<<<<<< ours
-        *("memory", "limits", "plain_vit", "throughput", "step_cost", "loop_cost", "input_cost"),
-=======
-        *("memory", "limits", "plain_vit", "throughput", "variants", "loop_cost", "input_cost"),
->>>>>>> theirs
+        *("memory", "limits", "plain_vit", "throughput", "variants", "step_cost", "loop_cost", "input_cost"),
         *("attention_cost", "sequence_cost", "checkpoint"),
     ],
     "inspection": [

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vitlab.sweep.local_launcher import LocalLauncher
 from vitlab.sweep.merge import merge_sweeps
 from vitlab.sweep.plan_file import check_folder, load_plan, write_plan
 from vitlab.sweep.rate_race import num_rates
@@ -127,6 +128,17 @@ def test_a_race_is_for_a_list_and_is_true_or_false(write_sweep):
     with pytest.raises(ValueError, match="race is 'yes please'; give true"):
         read_sweep(write_sweep((rates, f"{rates}\nrace: yes please")))
     assert read_sweep(write_sweep((rates, f"{rates}\nrace: false"))) == read_sweep(write_sweep())
+
+
+@pytest.mark.slow
+def test_shards_take_whole_arms_and_together_all(race, tmp_path):
+    how = SessionSettings(num_threads=1)
+    for part in (1, 2):
+        LocalLauncher(how, shard=(part, 2)).run(race, tmp_path / f"part{part}")
+    counts = merge_sweeps([tmp_path / "part1", tmp_path / "part2"], tmp_path / "out")
+    assert (counts.done, counts.missing, counts.twice) == (24, 0, 0)
+    records = read_records(tmp_path / "out")
+    assert sum(record["test"] is not None for record in records) == 2 * 2 * 3
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ running trials saved; whatever a launcher did not finish, the same command does.
 """
 
 import contextlib
+import itertools
 import os
 import signal
 import threading
@@ -67,11 +68,11 @@ class LocalLauncher:
         _check_nodes(plan)
         settings = replace(self.settings, in_process=self.settings.num_workers == 1)
         if self.shard is not None:
-            if plan.searches_rates:
+            if plan.tuning == "auto":
                 raise ValueError(
-                    "--shard divides trials that are known beforehand, and a race or search for learning rates finds "
-                    "them as it goes; start the same command several times without --shard, in one shared folder: "
-                    "they share the trials"
+                    "--shard divides trials that are known beforehand, and `learning_rates: auto` finds them as it "
+                    "goes; start the same command several times without --shard, in one shared folder: they share "
+                    "the trials"
                 )
             settings = replace(settings, may_do=_share(plan, *self.shard))
         session = Session(plan, folder, settings, kind="local" if self.shard is None else "shard")
@@ -93,7 +94,13 @@ def _check_nodes(plan: Plan) -> None:
 
 
 def _share(plan: Plan, part: int, num_parts: int) -> Any:
-    """Return which tasks are a shard's: every n-th fit, and the test of any trial whose arm it sees complete."""
+    """Return which tasks are a shard's: every n-th fit, and the test of any trial whose arm it sees complete.
+
+    In a race, who goes on depends on the others of an arm, and every n-th arm is a shard's.
+    """
+    if plan.race:
+        arms = set(list(itertools.product(plan.train_sizes, plan.models))[part - 1 :: num_parts])
+        return lambda task: (task[1].train_size, task[1].model) in arms
     fits = {trial.id for trial in plan.trials[part - 1 :: num_parts]}
 
     def is_ours(task: Task) -> bool:

@@ -1,7 +1,7 @@
 """The search behind `learning_rates: auto`: which trials come next, told from the validation accuracies so far.
 
 Rates stand on a ladder: 1, 2, 5 in every decade. An arm (a model at a train size) begins with one seed at four rates
-two rungs apart, around what was best at the next smaller size. The bracket widens while its best is on its edge; then
+two rungs apart, around what was chosen at the next smaller size. The bracket widens while its best is on its edge; then
 the rungs beside the best are tried. The better rates get a second seed, and the three best of those all others: only
 rates with all seeds can be chosen, by the rule that holds for grids (`selection.chosen_learning_rates`). It is a small
 successive halving (arXiv 1502.07943) on a ladder.
@@ -17,6 +17,7 @@ from typing import Any
 
 from vitlab.sweep.plan import Plan, Trial
 from vitlab.sweep.rate_race import next_in_race, num_rates
+from vitlab.sweep.selection import chosen_learning_rates
 
 LOWEST, HIGHEST = -18, 3  # rungs: 1e-6 and 10, beyond which nobody has found a learning rate that trains
 _START = -8  # 0.002, where nothing is known: the middle of what is in use for Adam and its kin
@@ -84,20 +85,23 @@ def grown(plan: Plan, records: Mapping[str, Mapping[str, Any] | None], models: I
 def _search(
     plan: Plan, model: str, size: int, records: Mapping[str, Any], middle: int | None
 ) -> tuple[Plan, int | None]:
-    """Grow one arm as far as its records go; the middle that it gives its neighbor is None until it is known."""
+    """Grow one arm as far as its records go; the middle that it gives its neighbor is None until it has chosen."""
     while True:
         scores: _Scores = {}
-        for trial in plan.trials_of(model, size):
+        trials = list(plan.trials_of(model, size))
+        for trial in trials:
             record = records.get(trial.id)
             # A failed trial is the worst: a rate that diverges is no rate to go on from.
             worth = None if record is None else -1.0 if record["status"] != "done" else record["val"]["accuracy"]
             scores.setdefault(trial.learning_rate, {})[trial.seed] = worth
-        step = None if _is_waiting(scores) else _step(plan, model, size, scores, middle)
-        if step is None:
-            return plan, _middle(scores, plan.seeds_of(size))
-        if (more := plan.with_rates(model, size, *step)) is plan:
-            return plan, _middle(scores, plan.seeds_of(size))
+        if _is_waiting(scores):
+            return plan, None
+        step = _step(plan, model, size, scores, middle)
+        if step is None or (more := plan.with_rates(model, size, *step)) is plan:
+            break
         plan = more
+    chosen = chosen_learning_rates((records[trial.id] for trial in trials), plan).get((model, size))
+    return plan, rung_of(chosen) if chosen else middle  # an arm that failed throughout passes on what it was given
 
 
 def _step(
@@ -167,18 +171,6 @@ def _explore(first: Mapping[float, float], fewest: int) -> list[float]:
     near = sorted({*range(LOWEST, HIGHEST + 1)} - {*tried}, key=promise)
     beside = [rung for rung in near if abs(rung - best) == 1]
     return _within((beside or near[: max(0, fewest - len(tried))])[: _MOST - len(tried)])
-
-
-def _middle(scores: _Scores, planned: list[int]) -> int | None:
-    """Return the best rung with the first seed once no more rates will be tried, or None before that."""
-    seeds = _by_use(scores, planned)
-    first = {rate: by_seed[seeds[0]] for rate, by_seed in scores.items() if seeds[0] in by_seed}
-    if not first or None in first.values():
-        return None
-    has_second = any(len(by_seed) > 1 for by_seed in scores.values())
-    if not has_second and _explore(first, _FEWEST if seeds[1:] else _MOST):
-        return None
-    return rung_of(min(first, key=lambda rate: (-first[rate], rate)))
 
 
 def _num_planned(plan: Plan, model: str, size: int) -> int:

@@ -23,7 +23,7 @@ def test_rates_are_work_over_the_time_of_the_fastest_call():
         return 2.0
 
     rates = measure_rates(two_seconds, rounds=1)
-    assert rates.flops_per_second == 2 * 64**2 * 512**2 / 2
+    assert rates.flops_per_second == 2 * 4096 * 512**2 / 2
     assert rates.bytes_per_second == 2 * 4 * 2**25 / 2
 
 

@@ -16,7 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitlab.training.memory import kept_bytes
 
-_SIDE, _CHANNELS = 64, 512  # 4,096 rows of 512 numbers: the linear layer of a batch of small images
+# 4,096 rows of 512 numbers: a linear layer of a batch of small images. As pixels of 16 images, because torch has a
+# slower convolution for small batches.
+_BATCH, _SIDE, _CHANNELS = 16, 16, 512
 _COPIED_NUMBERS = 2**25  # 128 MiB, beyond any cache
 # Numbers moved for each weight: read in forward and backward, gradient written and read, weight and both of Adam's
 # averages read and written.
@@ -47,12 +49,13 @@ def measure_rates(
         device: Which machine, such as cpu or cuda.
         rounds: Calls of each kind, 1 or more.
     """
-    rows, weight = torch.randn(_SIDE**2, _CHANNELS, device=device), torch.randn(_CHANNELS, _CHANNELS, device=device)
-    pixels = rows.reshape(1, _SIDE, _SIDE, _CHANNELS).permute(0, 3, 1, 2)
+    rows = torch.randn(_BATCH * _SIDE**2, _CHANNELS, device=device)
+    weight = torch.randn(_CHANNELS, _CHANNELS, device=device)
+    pixels = rows.reshape(_BATCH, _SIDE, _SIDE, _CHANNELS).permute(0, 3, 1, 2)
     source = torch.ones(_COPIED_NUMBERS, device=device)
     goal = torch.ones_like(source)
     products = (lambda: F.linear(rows, weight), lambda: F.conv2d(pixels, weight[:, :, None, None]))
-    flops = 2 * _SIDE**2 * _CHANNELS**2
+    flops = 2 * len(rows) * _CHANNELS**2
     with torch.no_grad():
         product = min(_fastest(call, seconds_of, device, rounds) for call in products)
         copy = _fastest(lambda: goal.copy_(source), seconds_of, device, rounds)

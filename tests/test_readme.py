@@ -56,9 +56,10 @@ def test_vitlab_commands_are_understood_and_their_files_exist(command, monkeypat
         options = cli._parser().parse_args(arguments)
         assert isinstance(options, argparse.Namespace)
         if arguments[0] == "sweep":
+            from vitlab.sweep.rate_search import grown
             from vitlab.sweep.sweep_file import read_sweep
 
-            assert read_sweep(options.config, options.overrides).trials
+            assert grown(read_sweep(options.config, options.overrides), {}).trials
 
 
 @pytest.mark.parametrize("block", [block for language, block in BLOCKS if language == "python"])

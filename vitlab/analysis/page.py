@@ -28,7 +28,7 @@ from vitlab.analysis.refinement_table import refinements_table
 from vitlab.analysis.summary import missing_in_words
 from vitlab.analysis.sweep_comparison import SweepComparison
 from vitlab.analysis.targets import ERROR
-from vitlab.analysis.task_result import Pair, TaskResult, conclude
+from vitlab.analysis.task_result import TaskResult, conclude
 from vitlab.analysis.training_courses import training_courses
 from vitlab.analysis.views import extrapolated, not_recorded
 from vitlab.analysis.wording import count, label, listing, plural, sentence
@@ -224,7 +224,11 @@ def _results(results: Sequence[TaskResult], comparisons: Sequence[SweepCompariso
         if (
             not result.dial or not result.dial.settings
         ):  # the dial's table has a dial's differences, for all pairs at once
-            parts += [part for pair in result.pairs for part in _pair_in_detail(pair)]
+            has_tests = [any(row.mcnemar for row in pair.differences) for pair in result.pairs]
+            for place, pair in enumerate(result.pairs):
+                # Where no predictions are kept at all, once is enough to say so.
+                remark = tables.image_remark(pair) if has_tests[place] or not (any(has_tests) or place) else ""
+                parts += [tables.differences_table(pair), remark, levels_table(pair)]
         parts += [
             tables.fits_table(result, order),
             rates_table(result, order),
@@ -234,10 +238,6 @@ def _results(results: Sequence[TaskResult], comparisons: Sequence[SweepCompariso
             "</section>",
         ]
     return "".join(parts)
-
-
-def _pair_in_detail(pair: Pair) -> list[str]:
-    return [tables.differences_table(pair), tables.image_remark(pair), levels_table(pair)]
 
 
 def _failures(results: Sequence[TaskResult]) -> str:

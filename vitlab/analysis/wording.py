@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-_LABELS = {"vit": "ViT", "cnn": "CNN", "resnet": "ResNet", "rnn": "RNN", "mlp": "MLP"}
+_LABELS = {"vit": "ViT", "cnn": "CNN", "resnet": "ResNet", "rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "mlp": "MLP"}
 _AT = " @ "
 _LEAST_OF_A_SWEEP = 4  # letters of its name in a short one
 

@@ -87,6 +87,7 @@ def test_wrong_usage_exits_with_two(arguments):
         (["sweep", DIGITS, "--out", "out", "--workers", "0"], "--workers is 0; give 1 or more"),
         (["sweep", DIGITS, "--out", "out", "--save-every", "0"], "--save-every is 0.0"),
         (["sweep", DIGITS, "--out", "out", "--patience", "0"], "--patience is 0.0; give seconds above 0"),
+        (["sweep", DIGITS, "--out", "out", "--trials-per-device", "2", "--workers", "2"], "in place of --workers"),
         (["sweep", DIGITS, "--out", "out", "--shard", "3/2"], "--shard is 3/2; give i/n with i from 1 to n"),
     ],
 )

@@ -41,6 +41,12 @@ def add_sweep(commands: Commands) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for records and report")
     parser.add_argument("--launcher", choices=["local", "slurm"], default="local", help="where trials run (local)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="trials at a time; of a job, on slurm (1)")
+    parser.add_argument(
+        "--trials-per-device",
+        type=int,
+        metavar="N",
+        help="trials at a time on each GPU of this machine, in place of --workers: small models do not fill one",
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads per trial (default: cores / workers)")
     parser.add_argument(
         "--plan-only",
@@ -161,13 +167,33 @@ def _settings(options: argparse.Namespace) -> "SessionSettings":
     from vitlab.sweep.session_settings import SessionSettings
 
     return SessionSettings(
-        num_workers=options.workers,
+        num_workers=_num_workers(options),
         num_threads=options.threads,
         retry_failed=options.retry_failed,
         max_attempts=options.max_attempts,
         save_every_seconds=60 * options.save_every,
         patience_seconds=options.patience,
     )
+
+
+def _num_workers(options: argparse.Namespace) -> int:
+    """Return how many trials run at a time: so many, or so many on each GPU."""
+    if options.trials_per_device is None:
+        return options.workers
+    from vitlab.sweep.worker_process import visible_devices
+
+    number = options.trials_per_device
+    if options.workers != 1 or options.launcher != "local":
+        raise ValueError(
+            "--trials-per-device is in place of --workers, on this machine; leave --workers and --launcher slurm out, or "
+            "give --workers alone (of a cluster job, too)"
+        )
+    if number < 1:
+        raise ValueError(f"--trials-per-device is {number}; give 1 or more")
+    devices = visible_devices()
+    if not devices:
+        raise ValueError("--trials-per-device: there is no GPU here (CUDA_VISIBLE_DEVICES, nvidia-smi); give --workers")
+    return number * len(devices)
 
 
 def _launch(plan: "Plan", options: argparse.Namespace) -> "Counts":

@@ -122,13 +122,14 @@ class WorkerProcess:
 
 def _device(index: int) -> dict[str, str]:
     """Give each worker one of the visible GPUs in turn."""
-    devices = _visible_devices()
+    devices = visible_devices()
     if not devices:
         return {}
     return {"CUDA_VISIBLE_DEVICES": devices[index % len(devices)], ALL_DEVICES: ",".join(devices)}
 
 
-def _visible_devices() -> list[str]:
+def visible_devices() -> list[str]:
+    """Return the GPUs that workers share, as CUDA_VISIBLE_DEVICES names them."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [device for device in named.split(",") if device and device != "-1"]

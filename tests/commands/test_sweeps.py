@@ -19,7 +19,7 @@ def test_trials_per_device_are_as_many_workers_on_each_gpu(visible, number, monk
 
 def test_trials_per_device_want_a_device_and_are_in_place_of_workers(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(ValueError, match="no GPU here .*give --workers"):
+    with pytest.raises(ValueError, match=r"no GPU here .*give --workers"):
         _settings(options("--trials-per-device", "3"))
     with pytest.raises(ValueError, match="is 0; give 1 or more"):
         _settings(options("--trials-per-device", "0"))

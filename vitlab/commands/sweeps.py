@@ -185,8 +185,8 @@ def _num_workers(options: argparse.Namespace) -> int:
     number = options.trials_per_device
     if options.workers != 1 or options.launcher != "local":
         raise ValueError(
-            "--trials-per-device is in place of --workers, on this machine; leave --workers and --launcher slurm out, or "
-            "give --workers alone (of a cluster job, too)"
+            "--trials-per-device is in place of --workers, on this machine; leave --workers and --launcher slurm out, "
+            "or give --workers alone (of a cluster job, too)"
         )
     if number < 1:
         raise ValueError(f"--trials-per-device is {number}; give 1 or more")

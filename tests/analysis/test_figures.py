@@ -90,13 +90,22 @@ def test_a_view_has_its_axes_and_only_what_belongs_to_them(view, across, upward)
     axes, words = _panel(result, view)
     assert words[:2] == [across, upward]
     assert any("crossover" in word for word in words) == (view == View())
-    foretold = view.axis == "images" and view.target != "calibration_error"
-    assert ("24,000" in words) == foretold
+    assert "24,000" not in words  # what is foretold is shown where that is asked for
     means = [line for line in axes.get_lines() if line.get_marker() != "None"]
     assert [len(line.get_xdata()) for line in means] == [1 if view.axis == "params" else 5] * 2
     for line, model in zip(means, result.models, strict=True):
         expected = [point.mean_of(view.target) for point in result.points_of(model)][-len(line.get_ydata()) :]
         assert list(line.get_ydata()) == pytest.approx([view.quantity.factor * value for value in expected])
+
+
+def test_curves_go_on_beyond_the_sizes_only_where_that_is_asked_for():
+    result = sweeps.made_up("a").result
+    largest = result.points[-1].train_size
+    axes, words = _panel(result, View())
+    assert not any("extrapolated" in word for word in words)
+    assert axes.get_xlim()[1] < 2 * largest
+    axes, _ = _panel(result, View(extrapolate=True))
+    assert axes.get_xlim()[1] > 3 * largest
 
 
 def test_a_model_that_lacks_a_target_is_left_out_and_named():
@@ -112,7 +121,7 @@ def test_a_model_that_lacks_a_target_is_left_out_and_named():
 
 def test_published_curves_have_a_panel_of_their_own(monkeypatch):
     monkeypatch.setitem(STYLE, "svg.fonttype", "none")  # text as text
-    svg = draw_figure([sweeps.made_up("a").result], View(reference=True)).svg.decode()
+    svg = draw_figure([sweeps.made_up("a").result], View(reference=True, extrapolate=True)).svg.decode()
     for words in ("published, for reference", "images of pre-training", "ViT-H/14", "dashed, lighter: extrapolated"):
         assert words in svg
 

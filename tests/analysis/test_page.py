@@ -88,13 +88,12 @@ def test_what_records_lack_is_said_below_the_chart():
     assert "not recorded" not in write_page([_result()]).partition("<script")[0]
 
 
-def test_an_extrapolation_is_drawn_dashed_and_lighter_and_explained():
+def test_an_extrapolation_is_not_drawn_before_it_is_asked_for_and_is_explained():
     page = write_page([_result()])
     chart = ElementTree.fromstring(re.search(r"<svg.*?</svg>", page, re.DOTALL).group())
-    kinds = [path.get("class") for path in chart.iter("path")]
-    assert kinds.count("beyond") == kinds.count("beyond-band") == 2
-    assert any(tick.text == "24,000" for tick in chart.iter("text"))
-    assert "Dashed, in a lighter band: extrapolated" in page
+    assert "beyond" not in [path.get("class") for path in chart.iter("path")]
+    assert not any(tick.text == "24,000" for tick in chart.iter("text"))
+    assert "Extrapolation, where switched on: dashed" in page
 
 
 def test_names_from_the_sweep_cannot_become_markup():

@@ -114,9 +114,12 @@ def test_nll_and_calibration_error_can_be_shown_in_place_of_the_error(visit):
     assert visit("#" + page.url.partition("#")[2]).get_by_label("show:").input_value() == "calibration_error"
 
 
-def test_the_extrapolation_can_be_left_out_and_is_only_on_the_axis_of_images(visit):
+def test_the_extrapolation_can_be_switched_on_and_is_only_on_the_axis_of_images(visit):
     page = visit()
+    assert page.locator("svg .beyond").count() == 0
+    page.get_by_label("extrapolation").check()
     assert page.locator("svg .beyond").count() == page.locator("svg .beyond-band").count() == 3
+    assert visit("#" + page.url.partition("#")[2]).locator("svg .beyond").count() == 3
     assert "24,000" in texts(page, "svg .tick")
     page.get_by_label("across:").select_option("macs")
     assert page.locator("svg .beyond").count() == 0
@@ -124,7 +127,6 @@ def test_the_extrapolation_can_be_left_out_and_is_only_on_the_axis_of_images(vis
     page.get_by_label("extrapolation").uncheck()
     assert page.locator("svg .beyond").count() == 0
     assert "24,000" not in texts(page, "svg .tick")
-    assert visit("#" + page.url.partition("#")[2]).locator("svg .beyond").count() == 0
 
 
 def test_arrow_keys_read_the_points_out(visit):

@@ -78,3 +78,8 @@ def test_nothing_is_foretold_without_a_fit():
 def test_nothing_is_foretold_from_sizes_short_of_the_largest():
     curves = {"vit": [0.3, 0.2, 0.1, 0.05, 0.0], "cnn": sweeps.CURVES["cnn"]}
     assert extrapolated(sweeps.made_up("a", curves, noise=0.0).result, "vit", "error", 5) == []
+
+
+def test_there_is_no_extrapolation_over_another_axis():
+    with pytest.raises(ValueError, match="leave out the extrapolation, or the axis"):
+        View(axis="seconds", extrapolate=True)

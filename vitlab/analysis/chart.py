@@ -12,18 +12,15 @@ from html import escape
 import numpy as np
 
 from vitlab.analysis.drawing import LOOKS, Look, error_ticks, size_limits, size_ticks, spread
-from vitlab.analysis.fitted_curves import REACH
 from vitlab.analysis.selection import Point
 from vitlab.analysis.targets import ERROR
 from vitlab.analysis.task_result import TaskResult
-from vitlab.analysis.views import extrapolated
 from vitlab.analysis.wording import about, count, label, percent, plural, short
 
 WIDTH, HEIGHT = 400, 300
 LEFT, TOP, BOTTOM = 36, 32, 256  # report_chart.js draws in the same place
 LONGEST_NAME = 13
 _FITTED_PLACES = 40
-BEYOND_PLACES = 8  # on a log axis the curves are nearly straight there
 _MOST_NAMED = 3  # upright lines that carry a number
 _ROOM_FOR_A_NUMBER = 46  # report_chart.js knows it too
 
@@ -32,8 +29,7 @@ class Axes:
     """Where an image count and an error rate lie in the drawing."""
 
     def __init__(self, result: TaskResult):
-        self.beyond = {model: extrapolated(result, model, ERROR.name, BEYOND_PLACES) for model in result.models}
-        self.low, self.high = size_limits(result, REACH if any(self.beyond.values()) else 1.0)
+        self.low, self.high = size_limits(result)
         self.ticks = error_ticks(result)
         longest = max(len(short(label(model), LONGEST_NAME)) for model in result.models)
         self.end = WIDTH - max(50, round(20 + 8.4 * longest))  # names of the lines stand right of the axis
@@ -80,7 +76,7 @@ def _frame(axes: Axes, result: TaskResult) -> list[str]:
         kind = "base" if tick == 0 else "grid"
         parts.append(f'<line class="{kind}" x1="{LEFT}" x2="{end}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{tick:g}</text>')
-    for size, text in size_ticks(result, 0.13, {told[-1][0] for told in axes.beyond.values() if told}):
+    for size, text in size_ticks(result, 0.13):
         x = axes.x(size)
         parts.append(f'<line class="base" x1="{x}" x2="{x}" y1="{BOTTOM}" y2="{BOTTOM + 4}"/>')
         parts.append(f'<text class="tick" x="{x}" y="{BOTTOM + 18}" text-anchor="middle">{text}</text>')
@@ -159,10 +155,6 @@ def _curve(axes: Axes, result: TaskResult, model: str, look: Look) -> str:
     if fitted := fitted_line(result, model):
         shown = [(size, error) for size, error in fitted if 100 * error <= axes.ticks[-1]]
         parts.append(f'<path class="fit" d="{_path(axes, shown)}"/>')
-    if beyond := axes.beyond[model]:
-        edge = [(size, high) for size, _, _, high in beyond] + [(size, low) for size, _, low, _ in beyond[::-1]]
-        parts.append(f'<path class="beyond-band" d="{_path(axes, edge)}Z"/>')
-        parts.append(f'<path class="beyond" d="{_path(axes, [(size, error) for size, error, _, _ in beyond])}"/>')
     dash = f' stroke-dasharray="{" ".join(map(str, look.dash))}"' if look.dash else ""
     parts.append(f'<path class="mean"{dash} d="{_path(axes, [(p.train_size, p.mean_error) for p in points])}"/>')
     parts += [_mark(axes, point, look) for point in points]
@@ -201,9 +193,8 @@ SHAPES: dict[str, Callable[[float, float], str]] = {
 
 
 def _names(axes: Axes, result: TaskResult, order: list[str]) -> list[str]:
-    """Write each model's name at the end of its line, which may lie beyond its last measured size."""
+    """Write each model's name at the end of its line."""
     ends = {model: (point.train_size, point.mean_error) for model in result.models for point in result.points_of(model)}
-    ends |= {model: told[-1][:2] for model, told in axes.beyond.items() if told}
     heights = spread([BOTTOM - axes.y(error) for _, error in ends.values()], gap=16, lowest=6)
     names = []
     for (model, (size, _)), height in zip(ends.items(), heights, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vitlab.analysis.chart import BEYOND_PLACES, LONGEST_NAME, crossovers, fitted_line
+from vitlab.analysis.chart import LONGEST_NAME, crossovers, fitted_line
 from vitlab.analysis.drawing import Look
 from vitlab.analysis.selection import Point
 from vitlab.analysis.targets import TARGETS
@@ -14,6 +14,7 @@ from vitlab.analysis.views import AXES, Places, extrapolated, places
 from vitlab.analysis.wording import label, short
 
 _DIGITS = 5
+_BEYOND_PLACES = 8  # on a log axis the curves are nearly straight there
 _FITTED = [target.name for target in TARGETS.values() if target.is_fitted]
 
 
@@ -41,7 +42,7 @@ def chart_data(result: TaskResult, style: dict[str, Look], order: Sequence[str],
                 "beyond": {
                     name: _rounded(told)
                     for name in _FITTED
-                    if (told := extrapolated(result, model, name, BEYOND_PLACES))
+                    if (told := extrapolated(result, model, name, _BEYOND_PLACES))
                 },
             }
         )

@@ -68,9 +68,8 @@ class Panel:
         self.axes, self.result, self.view, self.style = axes, result, view, style
         self.points = shown_points(result, view)
         self.models = [model for model, own in self.points.items() if own]
-        is_by_images = view.axis == IMAGES
         self.beyond = {
-            model: extrapolated(result, model, view.target, _BEYOND_PLACES) if is_by_images else []
+            model: extrapolated(result, model, view.target, _BEYOND_PLACES) if view.extrapolate else []
             for model in self.models
         }
 
@@ -144,6 +143,8 @@ class Panel:
             for model in self.models
             for place, point in self.points[model][-1:]
         ]
+        if any(self.beyond.values()):  # the name of a line that ends before would lie on the others
+            ends = [(max(place for place, _ in ends), value) for _, value in ends]
         name_ends(self.axes, [(label(m), self.style[m].color) for m in self.models], ends, target.factor, top)
 
 
@@ -175,7 +176,8 @@ def _explain(figure: Figure, results: Sequence[TaskResult], view: View) -> None:
     parts = ["line: mean over seeds", "band: 95 % interval", "dots: single seeds"]
     if view.axis == IMAGES and any(result.fits_of(view.target) for result in results):
         parts.append("dotted: fitted curve")
-        if any(extrapolated(result, model, view.target, 2) for result in results for model in result.models):
+        told = [extrapolated(result, model, view.target, 2) for result in results for model in result.models]
+        if view.extrapolate and any(told):
             parts.append("dashed, lighter: extrapolated, 90 % of new measurements")
     lines, separator = [parts], "   \u00b7   "
     if figure.get_figwidth() < 6:

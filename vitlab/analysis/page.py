@@ -169,7 +169,7 @@ def _key(results: Sequence[TaskResult]) -> str:
         return f'<p class="key">{text(key)}</p>'
     key += " Dotted line: fitted curve."
     if any(extrapolated(result, model, ERROR.name, 2) for result in results for model in result.models):
-        key += " Dashed, in a lighter band: extrapolated, with 90 % of new measurements in the band."
+        key += " Extrapolation, where switched on: dashed, in a lighter band that holds 90 % of new measurements."
     found = [crossovers(result) for result in results]
     if any(found):
         shaded = any(row["interval"] for rows in found for row in rows)

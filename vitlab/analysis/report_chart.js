@@ -234,8 +234,10 @@ class Chart {
       heights[index] = Math.min(heights[index], lowest);
       lowest = heights[index] - gap;
     }
+    // Where lines go on beyond the sizes, the name of one that does not would lie on theirs.
+    const farthest = shown.some((model) => this.beyond(model).length) ? Math.max(...ends.map(({ x }) => x)) : null;
     ends.forEach(({ model, x }, index) => {
-      element("text", { class: `name m${model.id % 6}`, x: x + 11, y: heights[index] }, model.short, this.svg);
+      element("text", { class: `name m${model.id % 6}`, x: (farthest ?? x) + 11, y: heights[index] }, model.short, this.svg);
     });
   }
 

@@ -1,7 +1,7 @@
 "use strict";
 // What one can do on the page: hide models, choose axes, sort tables, save a chart. The view stands in the address.
 
-const view = { hidden: new Set(), x: "images", y: "error", logX: true, logY: false, beyond: true };
+const view = { hidden: new Set(), x: "images", y: "error", logX: true, logY: false, beyond: false };
 const content = JSON.parse(document.getElementById("chart-data").textContent);
 const live = document.getElementById("live");
 const charts = [];
@@ -15,7 +15,7 @@ function readAddress() {
   view.hidden = new Set((asked.get("hide") || "").split(",").filter((id) => known.has(id)).map(Number));
   view.x = asked.get("x") in AXES ? asked.get("x") : "images";
   view.y = asked.get("y") in TARGETS ? asked.get("y") : "error";
-  view.beyond = asked.get("beyond") !== "no";
+  view.beyond = asked.get("beyond") === "yes";
   view.logX = asked.get("xscale") !== "linear";
   view.logY = asked.get("yscale") === "log";
 }
@@ -25,14 +25,14 @@ function writeAddress() {
   if (view.hidden.size) said.set("hide", [...view.hidden].join(","));
   if (view.x !== "images") said.set("x", view.x);
   if (view.y !== "error") said.set("y", view.y);
-  if (!view.beyond) said.set("beyond", "no");
+  if (view.beyond) said.set("beyond", "yes");
   if (!view.logX) said.set("xscale", "linear");
   if (view.logY) said.set("yscale", "log");
   history.replaceState(null, "", `${location.pathname}${location.search}${said.size ? `#${said}` : ""}`);
 }
 
 function drawAll() {
-  const initial = !view.hidden.size && view.x === "images" && view.y === "error" && view.logX && !view.logY && view.beyond;
+  const initial = !view.hidden.size && view.x === "images" && view.y === "error" && view.logX && !view.logY && !view.beyond;
   for (const chart of charts) {
     chart.show(null);
     chart.draw();

@@ -37,6 +37,7 @@ class View:
         axis: one of AXES.
         target: name of one of TARGETS.
         reference: whether published curves stand beside it, in a panel of their own.
+        extrapolate: whether fitted curves go on beyond the measured sizes, with their 90 % prediction intervals.
 
     Raises:
         ValueError: for another axis or target, or for published curves beside what they do not tell.
@@ -45,12 +46,18 @@ class View:
     axis: str = IMAGES
     target: str = ERROR.name
     reference: bool = False
+    extrapolate: bool = False
 
     def __post_init__(self):
         """Refuse what no figure can show."""
         for name, value, known in (("axis", self.axis, AXES), ("target", self.target, TARGETS)):
             if value not in known:
                 raise ValueError(f"{name} {value!r} is unknown; use {', '.join(known)}")
+        if self.extrapolate and self.axis != IMAGES:
+            raise ValueError(
+                f"fitted curves tell errors by numbers of images, not by {self.axis}; leave out the extrapolation, or "
+                "the axis"
+            )
         if self.reference and (self.axis, self.target) != (IMAGES, ERROR.name):
             raise ValueError(
                 f"published curves tell errors by numbers of images, not {self.target} by {self.axis}; leave out the "

@@ -36,6 +36,12 @@ def add_report(commands: Commands) -> None:
         action="store_true",
         help="draw published learning curves beside the sweeps', dashed, in a panel of their own with their source",
     )
+    parser.add_argument(
+        "--extrapolate",
+        action="store_true",
+        help="let their fitted curves go on to three times the largest size, with 90 %% prediction intervals; the page "
+        "can switch",
+    )
     parser.set_defaults(function=_report)
 
 
@@ -43,7 +49,7 @@ def _report(options: argparse.Namespace) -> int:
     from vitlab.analysis.report import write_report
     from vitlab.analysis.views import View
 
-    view = View(options.axis, options.target, options.reference)
+    view = View(options.axis, options.target, options.reference, options.extrapolate)
     summary = write_report(options.folders, options.out, view=view)
     out = options.out or options.folders[0] / "report"
     for headline in summary["headlines"]:

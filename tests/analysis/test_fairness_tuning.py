@@ -1,5 +1,9 @@
+import dataclasses
+
 import made_up_sweeps as sweeps
 import pytest
+
+from vitlab.analysis.fairness_tuning import check_tuning
 
 
 def test_unequal_tuning_is_refused():
@@ -32,6 +36,15 @@ def test_a_best_rate_on_the_edge_of_its_grid_is_warned_of_with_the_rate_to_add(b
     flaw = sweeps.only_flaw(plan, sweeps.matched_records(plan, best_rate=best))
     assert (flaw.level, flaw.check, flaw.models) == ("warn", "learning_rate_edge", ("vit",))
     assert words in flaw.words
+
+
+def test_a_race_with_a_longer_list_needs_a_new_folder():
+    rates = {"vit": [0.001, 0.003, 0.01], "cnn": [0.003, 0.01, 0.03]}
+    plan = dataclasses.replace(sweeps.make_plan(learning_rates=rates), race=rates)
+    words = [finding.words for finding in check_tuning(plan, [], {("vit", size): 0.01 for size in plan.train_sizes})]
+    assert any(
+        said.endswith("add 0.03 to its grid and one rate to each other arm's, in a new folder.") for said in words
+    )
 
 
 def test_an_edge_at_one_size_is_warned_of_with_that_size():

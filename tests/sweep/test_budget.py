@@ -166,6 +166,12 @@ def test_a_plan_alone_is_written_and_nothing_is_trained(write_sweep, plan, tmp_p
     assert load_plan(tmp_path / "out") == plan
 
 
+def test_a_plan_alone_counts_the_trials_that_a_search_will_name(write_sweep, tmp_path, capsys):
+    config = write_sweep(("learning_rates: [0.001, 0.01]", "learning_rates: auto"))
+    assert main(["sweep", str(config), "--out", str(tmp_path / "out"), "--plan-only"]) == 0
+    assert "44 trials planned" in capsys.readouterr().out
+
+
 def test_a_plan_that_was_not_measured_has_no_trials(make_plan):
     with pytest.raises(ValueError, match="how many steps of vit with 11 images are 2 seconds has not been measured"):
         make_plan("seconds", 2).trials  # noqa: B018 (it is computed)

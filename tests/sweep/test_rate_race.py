@@ -16,7 +16,8 @@ from vitlab.sweep.schedule import Schedule
 from vitlab.sweep.selection import chosen_learning_rates
 from vitlab.sweep.session import Session
 from vitlab.sweep.session_settings import SessionSettings
-from vitlab.sweep.store import read_records
+from vitlab.sweep.shared_plan import forget_failed_arms
+from vitlab.sweep.store import read_records, write_record
 from vitlab.sweep.sweep_file import read_sweep
 
 RATES = [0.001, 0.003, 0.01]
@@ -95,6 +96,71 @@ def test_seeds_that_come_later_are_for_the_winner_alone(race):
     assert len(added) == 4
 
 
+def test_a_race_of_nothing_but_failures_begins_anew_when_they_are_tried_again(race, make_record, tmp_path):
+    def work_off(schedule, **result):
+        while task := schedule.take():
+            kind, trial = task
+            record = make_record(trial, **({"accuracy": trial.learning_rate} | result))
+            schedule.finish(task, record | {"test": record["val"]} if kind == "test" else record)
+
+    first = Schedule(race, [])
+    work_off(first, status="failed")
+    write_plan(tmp_path, first.plan)
+    for trial in first.plan.trials:
+        write_record(tmp_path, make_record(trial, status="failed"))
+    plan = forget_failed_arms(tmp_path, first.plan, read_records(tmp_path))
+    assert plan == race == load_plan(tmp_path)
+    assert not read_records(tmp_path)
+    again = Schedule(plan, [])
+    work_off(again)
+    assert again.counts().done == 24
+    assert set(chosen_learning_rates(again._records.values(), again.plan).values()) == {max(RATES)}
+
+
+def test_one_result_is_enough_for_a_race_to_go_on_as_it_was(race, make_record, tmp_path):
+    plan, _ = run(race, lambda trial: 0.5)
+    write_plan(tmp_path, plan)
+    done = make_record(plan.trials[0])
+    arm = [trial for trial in plan.trials if (trial.model, trial.train_size) == (done["model"], done["train_size"])]
+    for record in [done, *(make_record(trial, status="failed") for trial in arm[1:])]:
+        write_record(tmp_path, record)
+    assert forget_failed_arms(tmp_path, plan, read_records(tmp_path)) == plan
+    assert len(read_records(tmp_path)) == len(arm)
+
+
+@pytest.fixture
+def merged(race, make_record, tmp_path):
+    """Two races with seeds of their own and with other winners."""
+    folders = []
+    for seeds, best in ([0, 1, 2], 0.001), ([3, 4, 5], 0.01):
+        part, _ = run(dataclasses.replace(race, seeds=seeds), lambda trial, best=best: -abs(trial.learning_rate - best))
+        folders.append(tmp_path / f"part{seeds[0]}")
+        write_plan(folders[-1], part)
+        for trial in part.trials:
+            write_record(folders[-1], make_record(trial, 0.6 if trial.learning_rate == best else 0.4))
+    return merge_sweeps(folders, tmp_path / "merged"), tmp_path / "merged"
+
+
+def test_of_merged_races_one_rate_gets_all_seeds(merged, make_record):
+    counts, folder = merged
+    schedule = Schedule(load_plan(folder), read_records(folder))
+    assert counts.missing == schedule.counts().missing == 2 * 2 * 2
+    records = {record["id"]: record for record in read_records(folder)}
+    records |= {trial.id: make_record(trial) for trial in schedule.plan.trials if trial.id not in records}
+    assert grown(schedule.plan, records) == schedule.plan
+    chosen = chosen_learning_rates(records.values(), schedule.plan)
+    for (model, size), rate in chosen.items():
+        assert schedule.plan.added_rates(model, size)[rate] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_seed_that_merged_races_get_later_is_run_and_counted(merged):
+    _, folder = merged
+    more = load_plan(folder).with_seeds(11, [6])
+    assert num_undecided(more) == {("vit", 11): 1, ("cnn", 11): 1}
+    planned = grown(more, {record["id"]: record for record in read_records(folder)})
+    assert {trial.model for trial in planned.trials if trial.seed == 6} == {"vit", "cnn"}
+
+
 def test_nothing_is_tested_before_the_race_is_over(race, make_record):
     schedule = Schedule(race, [])
     while task := schedule.take():
@@ -116,6 +182,11 @@ def test_a_race_is_one_sweep_with_a_race_of_the_same_rates_alone(race, plan, tmp
         check_folder(tmp_path / "out", more)
     with pytest.raises(ValueError, match=r"holds .* a race of learning rates, and this config has a list"):
         check_folder(tmp_path / "out", plan)
+    with pytest.raises(ValueError, match=r"Choose another --out, or add `race: true`"):
+        check_folder(tmp_path / "out", dataclasses.replace(race, race=None, learning_rates=race.race))
+    write_plan(tmp_path / "grid", plan)
+    with pytest.raises(ValueError, match=r"Choose another --out, or take out `race: true`"):
+        check_folder(tmp_path / "grid", race)
     write_plan(tmp_path / "other", more)
     with pytest.raises(ValueError, match="race"):
         merge_sweeps([tmp_path / "out", tmp_path / "other"], tmp_path / "merged")

@@ -288,7 +288,9 @@ def test_a_fit_that_was_called_off_before_its_process_began_is_not_begun(plan, t
     assert not (tmp_path / "log").exists()
 
 
-def test_trials_over_several_nodes_need_a_cluster(plan, tmp_path, settings):
+@pytest.mark.parametrize("sweep", ["plan", "searching"])
+def test_trials_over_several_nodes_need_a_cluster(sweep, request, tmp_path, settings):
+    plan = request.getfixturevalue(sweep)
     spread = dataclasses.replace(plan, settings=merge(plan.settings, {"trainer": {"num_nodes": 2}}))
     with pytest.raises(ValueError, match=r"trains on several nodes .* use --launcher slurm"):
         LocalLauncher(settings).run(spread, tmp_path / "out")

@@ -122,7 +122,7 @@ def _tuning(first: Sweep, second: Sweep, matched: Sequence[tuple[str, str]]) -> 
     said = listing([f"{label(model)} {one} and {other}" for model, (one, other) in uneven.items()])
     words = (
         f"Unequal tuning, per size, in {first.name} and {second.name}: {said}. Who tries more "
-        "rates finds a better one: give both the same number."
+        "rates, or each with more seeds, finds a better one: tune both the same way, with the same number."
     )
     return [Finding("refuse", "tuning_trials", words, tuple(uneven))]
 

@@ -99,10 +99,11 @@ def _edges(plan: Any, model: str, chosen: Mapping[tuple[str, int], float]) -> li
     for edge, name, side in ((rates[0], "lowest", "below"), (rates[-1], "highest", "above")):
         sizes = tuple(size for size in plan.train_sizes if chosen.get((model, size)) == edge)
         if sizes:
+            where = ", in a new folder" if plan.race else ""  # who raced whom cannot be told of a longer list
             words = (
                 f"{label(model)}: the chosen learning rate is the {name} of its grid ({edge:g}) "
                 f"{at_images(sizes, plan.train_sizes)}, so a better one may lie {side} it; add "
-                f"{_beyond(rates, edge):g} to its grid and one rate to each other arm's."
+                f"{_beyond(rates, edge):g} to its grid and one rate to each other arm's{where}."
             )
             findings.append(Finding("warn", "learning_rate_edge", words, (model,), sizes))
     return findings

@@ -135,6 +135,7 @@ def _sweep(options: argparse.Namespace) -> int:
     from vitlab.sweep.local_launcher import SweepStoppedError
     from vitlab.sweep.owners import OwnerLostError
     from vitlab.sweep.plan_file import check_folder, write_plan
+    from vitlab.sweep.rate_search import num_undecided
     from vitlab.sweep.sweep_file import read_sweep
 
     plan = read_sweep(options.config, options.overrides)
@@ -144,8 +145,9 @@ def _sweep(options: argparse.Namespace) -> int:
         print(line)
     if options.plan_only:
         check_folder(options.out, plan)
-        write_plan(options.out, plan)
-        print(f"{plan.task}: {len(plan.trials)} trials planned in {options.out}")
+        plan = write_plan(options.out, plan)
+        number = len(plan.trials) + sum(num_undecided(plan).values())
+        print(f"{plan.task}: {number} trials planned in {options.out}")
         return 0
     try:
         counts = refine(plan, options, _launch) if options.refine else _launch(plan, options)

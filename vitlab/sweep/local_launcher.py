@@ -16,6 +16,7 @@ from typing import Any
 
 from vitlab.sweep.plan import Plan
 from vitlab.sweep.plan_file import check_folder
+from vitlab.sweep.rate_search import unstarted_trials
 from vitlab.sweep.schedule import Counts, Task
 from vitlab.sweep.session import Session
 from vitlab.sweep.session_settings import SessionSettings
@@ -85,7 +86,7 @@ class LocalLauncher:
 
 def _check_nodes(plan: Plan) -> None:
     """Refuse trials over several nodes where there is one."""
-    spread = [trial for trial in plan.trials if needs_srun(trial)]
+    spread = [trial for trial in (*plan.trials, *unstarted_trials(plan)) if needs_srun(trial)]
     if spread and int(os.environ.get("SLURM_JOB_NUM_NODES", 1)) < 2:
         raise ValueError(
             f"model {spread[0].model} trains on several nodes (trainer.num_nodes), and this is one machine; use "

@@ -19,7 +19,7 @@ from vitlab.sweep.kept_predictions import predictions_path
 from vitlab.sweep.nested_settings import merge
 from vitlab.sweep.plan import Plan, Trial
 from vitlab.sweep.plan_file import load_plan, write_plan
-from vitlab.sweep.rate_search import num_undecided
+from vitlab.sweep.rate_search import grown, num_undecided
 from vitlab.sweep.store import (
     Record,
     checkpoint_path,
@@ -181,12 +181,14 @@ def _unite(one: Plan, other: Plan) -> Plan:
 def _copy_trials(plan: Plan, folders: Sequence[Path], building: Path) -> MergeCounts:
     recorded = {folder: record_ids(folder) for folder in folders}
     statuses: Counter[str] = Counter()
+    records: dict[str, Record] = {}
     twice = 0
     for trial in plan.trials:
         found = [(folder, read_record(folder, trial.id)) for folder in folders if trial.id in recorded[folder]]
         found = _best_first(trial, [(folder, record) for folder, record in found if record is not None])
         if found:
             write_record(building, found[0][1])
+            records[trial.id] = found[0][1]
             statuses[found[0][1]["status"]] += 1
             twice += len(found) > 1 and found[1][1]["status"] == "done"
             _copy_first([checkpoint_path(folder, trial.id) for folder, _ in found], building)
@@ -194,7 +196,8 @@ def _copy_trials(plan: Plan, folders: Sequence[Path], building: Path) -> MergeCo
             _copy_first([predictions_path(folder, trial.id) for folder, record in found if record["test"]], building)
     planned = {trial.id for trial in plan.trials}
     left_out = sum(len(ids - planned) for ids in recorded.values())
-    missing = len(plan.trials) - statuses.total() + sum(num_undecided(plan).values())
+    asked = grown(plan, records)  # what was found together may ask for more than each folder did
+    missing = len(asked.trials) - statuses.total() + sum(num_undecided(asked).values())
     return MergeCounts(statuses["done"], statuses["failed"], missing, twice, left_out)
 
 

@@ -5,7 +5,7 @@ What is planned may grow while a sweep runs: seeds, sizes and learning rates may
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -177,6 +177,14 @@ class Plan:
             return self
         rates_at = {**(self.rates_at or {}), model: _in_order({**of_model, str(train_size): rows})}
         return replace(self, rates_at={name: rates_at[name] for name in self.models if name in rates_at})
+
+    def without_rates(self, arms: Collection[tuple[str, int]]) -> "Plan":
+        """Return the plan without the learning rates that came later for these arms (model and train size)."""
+        left = {
+            model: {size: rows for size, rows in by_size.items() if (model, int(size)) not in arms}
+            for model, by_size in (self.rates_at or {}).items()
+        }
+        return replace(self, rates_at={model: by_size for model, by_size in left.items() if by_size} or None)
 
     def with_refinements(self, parts: Iterable[dict[str, Any]]) -> "Plan":
         """Return the plan with what refinement says of its additions, which other methods make."""

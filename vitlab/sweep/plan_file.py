@@ -74,9 +74,11 @@ def _check_rates(folder: Path, before: Plan, plan: Plan) -> None:
     held, wanted = kinds[before.tuning], kinds[plan.tuning]
     if raced:
         held, wanted = (f"{raced[0]} racing at {one.race[raced[0]]}" for one in (before, plan))
+    switch = {("grid", "race"): "take out `race: true`", ("race", "grid"): "add `race: true`"}
+    way_back = switch.get((before.tuning, plan.tuning), "the config as it was")
     raise ValueError(
         f"{folder} holds the sweep {before.task!r} with {held}, and this config has {wanted}. Nothing was changed. "
-        "Choose another --out, or the config as it was"
+        f"Choose another --out, or {way_back}"
     )
 
 
@@ -124,6 +126,12 @@ def add_growth(folder: Path, plan: Plan) -> Plan:
     if united != there:
         _write(folder, united, replace=True)
     return united
+
+
+def replace_plan(folder: Path, plan: Plan) -> None:
+    """Write a plan in place of that of its sweep folder, where there is one; launchers at work bring their own back."""
+    if (Path(folder) / PLAN_FILE).exists():
+        _write(folder, plan, replace=True)
 
 
 def _write(folder: Path, plan: Plan, replace: bool) -> None:

@@ -5,7 +5,8 @@ those at the third, and so on to one rate, which gets all other seeds: successiv
 1502.07943, section 3) with seeds as the resource. Three rates and three seeds are six trials where a grid has nine.
 
 What counts is the mean validation accuracy over the seeds so far; a rate that failed has the worst. How many rates go
-on depends on the length of the list alone, so every arm has as many trials as any other.
+on depends on the length of the list alone, so every arm has as many trials as any other. Only where folders were merged
+whose races had seeds of their own may no rate have them all; the best of those with the most then gets the others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,12 +38,24 @@ def next_in_race(scores: Scores, seeds: Sequence[int], rates: Sequence[float]) -
     numbers = num_rates(len(rates), len(seeds))
     for index, number in enumerate(numbers):
         there = [rate for rate in rates if seeds[index] in scores.get(rate, {})]
-        if len(there) >= number:
-            continue
         before = seeds[:index]
         alive = [rate for rate in rates if all(seed in scores.get(rate, {}) for seed in before)]
         ranked = sorted(alive, key=lambda rate: (-sum(scores[rate][seed] for seed in before) if before else 0.0, rate))
         wanted = sorted(ranked, key=lambda rate: rate not in there)[:number]  # whoever has started stays
-        more = [seed for seed, other in zip(seeds[index:], numbers[index:], strict=True) if other == number == 1]
-        return [rate for rate in wanted if rate not in there], more or [seeds[index]]
-    return None
+        absent = [rate for rate in wanted if rate not in there]
+        if len(there) < number and absent:
+            more = [seed for seed, other in zip(seeds[index:], numbers[index:], strict=True) if other == number == 1]
+            return absent, more or [seeds[index]]
+    return _rest_of_the_leader(scores, seeds, rates)
+
+
+def _rest_of_the_leader(
+    scores: Scores, seeds: Sequence[int], rates: Sequence[float]
+) -> tuple[list[float], list[int]] | None:
+    def standing(rate: float) -> tuple[int, float, float]:
+        own = [scores[rate][seed] for seed in seeds if seed in scores.get(rate, {})]
+        return len(own), sum(own) / len(own) if own else 0.0, -rate
+
+    leader = max(rates, key=standing)
+    absent = [seed for seed in seeds if seed not in scores.get(leader, {})]
+    return ([leader], absent) if absent else None

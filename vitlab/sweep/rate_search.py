@@ -53,8 +53,14 @@ def num_undecided(plan: Plan) -> dict[tuple[str, int], int]:
     if not plan.searches_rates:
         return {}
     arms = ((model, size) for size in plan.train_sizes for model in plan.models)
-    left = {(model, size): num_trials(plan, size) - _num_planned(plan, model, size) for model, size in arms}
+    left = {arm: max(num_trials(plan, arm[1]) - _num_planned(plan, *arm), _num_untouched(plan, *arm)) for arm in arms}
     return {arm: number for arm, number in left.items() if number > 0}
+
+
+def _num_untouched(plan: Plan, model: str, size: int) -> int:
+    """Return how many trials the seeds without any take at least; merged folders may have had too many at others."""
+    touched = {seed for seeds in plan.added_rates(model, size).values() for seed in seeds}
+    return len({*plan.seeds_of(size)} - touched) * (1 if plan.race else _FINALISTS)
 
 
 def unstarted_trials(plan: Plan) -> list[Trial]:

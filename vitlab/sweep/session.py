@@ -21,7 +21,7 @@ from vitlab.sweep.plan_file import check_folder, write_plan
 from vitlab.sweep.progress import Progress
 from vitlab.sweep.schedule import Counts, Schedule, Task
 from vitlab.sweep.session_settings import SessionSettings
-from vitlab.sweep.shared_plan import SharedPlan
+from vitlab.sweep.shared_plan import SharedPlan, forget_failed_arms
 from vitlab.sweep.store import Record
 from vitlab.sweep.task_runner import TaskRunner, Worker
 from vitlab.sweep.worker_process import WorkerProcess
@@ -106,6 +106,8 @@ class Session:
     def _make_schedule(self) -> Schedule:
         records = store.read_outlines(self.folder)
         if self.settings.retry_failed:
+            self.plan = forget_failed_arms(self.folder, self.plan, records)
+            records = store.read_outlines(self.folder)
             failed = [record["id"] for record in records if record["error"] or record.get("test_error")]
             self._retry = {trial_id: self._written_at(trial_id) for trial_id in failed}
             return Schedule(self.plan, [store.retried(record) for record in records], self.settings.may_do)

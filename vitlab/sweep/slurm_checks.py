@@ -8,6 +8,7 @@ from vitlab.sweep.in_process import InlineExecutor
 from vitlab.sweep.nested_settings import merge
 from vitlab.sweep.owners import Owner
 from vitlab.sweep.plan import Plan, Trial
+from vitlab.sweep.rate_search import unstarted_trials
 from vitlab.sweep.session_settings import SessionSettings
 from vitlab.sweep.slurm_submission import JobResources
 from vitlab.sweep.srun import shape_of
@@ -31,7 +32,7 @@ def check_devices(plan: Plan, resources: JobResources) -> None:
     Raises:
         ValueError: The number of devices is left open, or differs from the GPUs that are asked for.
     """
-    for trial in {trial.model: trial for trial in plan.trials}.values():
+    for trial in {trial.model: trial for trial in (*plan.trials, *unstarted_trials(plan))}.values():
         _, devices = shape_of(trial)
         accelerator = str(trial.settings.get("trainer", {}).get("accelerator", "auto"))
         if accelerator in ("gpu", "cuda") and not resources.gpus:

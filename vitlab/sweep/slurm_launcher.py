@@ -20,7 +20,7 @@ from vitlab.sweep.plan_file import check_folder, write_plan
 from vitlab.sweep.progress import Progress
 from vitlab.sweep.schedule import Counts, Schedule
 from vitlab.sweep.session_settings import SessionSettings
-from vitlab.sweep.shared_plan import SharedPlan
+from vitlab.sweep.shared_plan import SharedPlan, forget_failed_arms
 from vitlab.sweep.slurm_checks import check_devices, check_models, check_submitit
 from vitlab.sweep.slurm_job import Shape, SlurmJob
 from vitlab.sweep.slurm_queue import QueueUnavailableError
@@ -103,7 +103,7 @@ class _Campaign:
         if launcher.settings.retry_failed:
             self._forget_failures()
         self._jobs = SlurmWatch(owner.folder, launcher.settings.max_attempts, self._say)
-        self._schedule = Schedule(plan, store.read_outlines(owner.folder))
+        self._schedule = Schedule(self._plan, store.read_outlines(owner.folder))
         self._shared_plan = SharedPlan(owner.folder, self._schedule)
         self._failed_before = self._schedule.counts().failed
         self._holders: dict[str, str] = {}  # which living owner holds which trial
@@ -281,6 +281,7 @@ class _Campaign:
         """Have failed trials and tests done again."""
         if not self._may_submit:
             raise ValueError("another launcher submits jobs for this folder; --retry-failed goes once it has ended")
+        self._plan = forget_failed_arms(self._folder, self._plan, store.read_outlines(self._folder))
         for record in store.read_records(self._folder):
             if record["status"] == "failed":
                 store.record_path(self._folder, record["id"]).unlink(missing_ok=True)

@@ -75,7 +75,7 @@ def test_two_digits(number, rounded):
     assert two_digits(number) == rounded
 
 
-def test_a_budget_in_seconds_may_be_a_fraction_and_becomes_the_steps_of_the_nearest_size():
+def test_a_budget_in_seconds_may_be_a_fraction_and_becomes_steps_at_the_cost_between_its_neighbors():
     plan = sweeps.make_plan(train_sizes=[100, 700])
     measured = {"step": {model: {"100": 0.01, "700": 0.02} for model in plan.models}, "machine": "here"}
     steps = {model: {"100": 25, "700": 50} for model in plan.models}
@@ -84,6 +84,8 @@ def test_a_budget_in_seconds_may_be_a_fraction_and_becomes_the_steps_of_the_near
     amount = budget_amount(plan, 200)
     assert 0.25 < amount < 1
     grown = plan.with_size(200, amount)
-    assert {trial.budget["amount"] for trial in grown.trials if trial.train_size == 200} == {int(amount / 0.01)}
+    assert {trial.budget["amount"] for trial in grown.trials if trial.train_size == 200} == {int(amount / (0.07 / 6))}
+    for size, cost in ((50, 0.01), (900, 0.02)):
+        assert plan.with_size(size, 3.0).budget_of("vit", size) == {"unit": "steps", "amount": int(3.0 / cost)}
     assert grown.without_growth() == plan
     assert plan.with_growth_of(grown) == grown

@@ -113,6 +113,14 @@ def test_a_limit_of_trials_holds(plan, tmp_path):
     assert 0 < len(launcher.ran) - len(plan.trials) <= 7
 
 
+def test_a_sweep_of_one_size_gets_seeds(plan, tmp_path):
+    one = replace(plan, train_sizes=[200], seeds=[0], budget={"unit": "steps", "amount": {"200": 13}})
+    launcher = Launcher()
+    refine(one, _options(tmp_path, trials=8), launcher)
+    assert {trial.train_size for trial in launcher.ran} == {200}
+    assert len(launcher.ran) > len(one.trials)
+
+
 @pytest.mark.parametrize("dies_at", [5, 18, 21, 25])
 def test_after_a_kill_the_same_command_comes_to_the_same_end(plan, undisturbed, tmp_path, dies_at):
     folder, _ = undisturbed

@@ -151,9 +151,10 @@ def test_seconds_are_not_measured_where_trials_will_not_run(make_plan, tmp_path)
     assert resolve_budget(make_plan("macs", "1.0e+6"), tmp_path / "macs", SETTINGS, may_time=False).trials
 
 
-def test_the_command_line_says_so_before_it_asks_a_cluster(write_sweep, tmp_path, capsys):
+@pytest.mark.parametrize("where", [["--launcher", "slurm"], ["--shard", "1/2"]])
+def test_the_command_line_says_so_before_jobs_or_shards_measure_each_for_itself(where, write_sweep, tmp_path, capsys):
     config = write_sweep(("unit: steps", "unit: seconds"))
-    assert main(["sweep", str(config), "--out", str(tmp_path / "out"), "--launcher", "slurm"]) == 2
+    assert main(["sweep", str(config), "--out", str(tmp_path / "out"), *where]) == 2
     assert "measured where the trials will run" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

@@ -206,6 +206,7 @@ def test_shards_take_whole_arms_and_together_all(race, tmp_path):
     how = SessionSettings(num_threads=1)
     for part in (1, 2):
         LocalLauncher(how, shard=(part, 2)).run(race, tmp_path / f"part{part}")
+        assert {record["model"] for record in read_records(tmp_path / f"part{part}")} == {"vit", "cnn"}
     counts = merge_sweeps([tmp_path / "part1", tmp_path / "part2"], tmp_path / "out")
     assert (counts.done, counts.missing, counts.twice) == (24, 0, 0)
     records = read_records(tmp_path / "out")

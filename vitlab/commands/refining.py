@@ -137,8 +137,8 @@ def _suggest(owner: "Owner", plan: "Plan", records: "list[Record]", limits: "Lim
     from vitlab.sweep.slurm_checks import check_models
 
     refinement = suggest(plan, records, limits)
-    smallest, *_, largest = refinement.plan.train_sizes
-    beyond = {smallest, largest} - {*plan.train_sizes}
+    sizes = refinement.plan.train_sizes
+    beyond = {sizes[0], sizes[-1]} - {*plan.train_sizes}
     if not beyond:
         return refinement
     try:

@@ -140,7 +140,8 @@ def _sweep(options: argparse.Namespace) -> int:
 
     plan = read_sweep(options.config, options.overrides)
     check_refine_options(plan, options)
-    plan = resolve_budget(plan, options.out, _settings(options), may_time=options.launcher == "local")
+    may_time = options.launcher == "local" and options.shard is None
+    plan = resolve_budget(plan, options.out, _settings(options), may_time)
     for line in describe_budget(plan):
         print(line)
     if options.plan_only:

@@ -44,7 +44,7 @@ def resolve_budget(plan: Plan, folder: Path, settings: SessionSettings, may_time
         plan: The sweep, as its file has it.
         folder: The sweep folder; what is known there is not measured again.
         settings: How trials will run: workers and threads of the measurement.
-        may_time: Whether seconds may be measured here; False where trials will run on other machines.
+        may_time: Whether seconds may be measured here; False where trials will run on other machines as well.
 
     Raises:
         ValueError: The folder is another sweep's, a model cannot be trained, the budget is less than a step, or seconds
@@ -59,8 +59,9 @@ def resolve_budget(plan: Plan, folder: Path, settings: SessionSettings, may_time
         return known
     if plan.budget["unit"] == "seconds" and not may_time:
         raise ValueError(
-            "a budget in seconds is measured where the trials will run, and this is not there; on one of the cluster's "
-            "nodes (`srun`), run the same command with --plan-only and without --launcher slurm first"
+            "a budget in seconds is measured where the trials will run, once, before cluster jobs or shards take them; "
+            "on one of those machines (on a cluster: `srun`), run the same command with --plan-only and without "
+            f"--launcher slurm or --shard first, and give shards without a common disk a copy of its {PLAN_FILE} each"
         )
     resolved = _measured(known, pairs, Path(folder), settings)
     try:

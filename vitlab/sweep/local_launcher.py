@@ -5,7 +5,6 @@ running trials saved; whatever a launcher did not finish, the same command does.
 """
 
 import contextlib
-import itertools
 import os
 import signal
 import threading
@@ -97,10 +96,13 @@ def _check_nodes(plan: Plan) -> None:
 def _share(plan: Plan, part: int, num_parts: int) -> Any:
     """Return which tasks are a shard's: every n-th fit, and the test of any trial whose arm it sees complete.
 
-    In a race, who goes on depends on the others of an arm, and every n-th arm is a shard's.
+    In a race, who goes on depends on the others of an arm, and every n-th arm is a shard's. Each size begins with
+    another model, so that no shard, and so no machine, has one model alone.
     """
     if plan.race:
-        arms = set(list(itertools.product(plan.train_sizes, plan.models))[part - 1 :: num_parts])
+        starts = {size: index % len(plan.models) for index, size in enumerate(plan.train_sizes)}
+        turns = [(size, model) for size, at in starts.items() for model in plan.models[at:] + plan.models[:at]]
+        arms = set(turns[part - 1 :: num_parts])
         return lambda task: (task[1].train_size, task[1].model) in arms
     fits = {trial.id for trial in plan.trials[part - 1 :: num_parts]}
 

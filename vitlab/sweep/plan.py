@@ -137,8 +137,8 @@ class Plan:
         Args:
             train_size: In images.
             amount: Of the budget.
-            steps: What a budget in seconds or macs is, by model; where not given, what it is at a step's cost at the
-                nearest measured size.
+            steps: What a budget in seconds or macs is, by model; where not given, what it is at a step's cost between
+                those at the next measured sizes.
 
         Raises:
             ValueError: The plan has the size, with another budget.
@@ -254,10 +254,18 @@ class Plan:
         if "steps" in budget:
             costs = budget["measured"]["step"]
             for model in self.models:
-                near = min(costs[model], key=lambda known: abs(math.log(int(known) / train_size)))
-                number = steps.get(model) or max(1, math.floor(amount / costs[model][near]))
+                number = steps.get(model) or max(1, math.floor(amount / _cost_at(train_size, costs[model])))
                 budget["steps"] = {**budget["steps"], model: {**budget["steps"][model], size: number}}
         return budget
+
+
+def _cost_at(train_size: int, costs: Mapping[str, float]) -> float:
+    """Return what a step costs at a size, in a line between its neighbors: below a batch it grows with the images."""
+    sizes = sorted(map(int, costs))
+    low = max((size for size in sizes if size <= train_size), default=sizes[0])
+    high = min((size for size in sizes if size >= train_size), default=sizes[-1])
+    share = (train_size - low) / (high - low) if high > low else 0.0
+    return costs[str(low)] + share * (costs[str(high)] - costs[str(low)])
 
 
 def _in_order(by_size: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 import dataclasses
+from types import SimpleNamespace
 
 import made_up_sweeps as sweeps
+import pytest
 
-from vitlab.analysis.fairness_across import check_across
+from vitlab.analysis.fairness_across import _steps, check_across
 from vitlab.analysis.settings_diff import compare_settings
 from vitlab.analysis.sweep_pairing import Sweep, as_one, match_arms, names_in_one
 from vitlab.analysis.task_result import analyze_task
@@ -34,6 +36,26 @@ def test_an_arm_with_equal_settings_and_other_errors_is_a_warning():
     finding = _found(_sweep("new", seed=1))["repeated_arm"]
     assert finding.level == "warn"
     assert "same settings in both sweeps, yet" in finding.words
+
+
+@pytest.mark.parametrize(("steps", "words"), [(100, None), (110, None), (30, "most for ViT at 100 images (100 in")])
+def test_equal_seconds_that_are_other_steps_are_warned_of(steps, words):
+    def timed(number):
+        amounts = {model: dict.fromkeys(PLAN.budget["amount"], 100) for model in PLAN.models}
+        amounts["vit"] = amounts["vit"] | {"100": number}
+        budget = {"unit": "seconds", "amount": dict.fromkeys(PLAN.budget["amount"], 2.0), "steps": amounts}
+        return dataclasses.replace(PLAN, budget=budget)
+
+    pair = [SimpleNamespace(name=name, plan=timed(number)) for name, number in (("old", 100), ("new", steps))]
+    found = _steps(*pair, [(model, model) for model in PLAN.models])
+    assert [finding.level for finding in found] == ["warn"] * (words is not None)
+    assert all(words in finding.words and finding.train_sizes == (100,) for finding in found)
+
+
+def test_budgets_of_less_than_a_second_are_told_as_they_are():
+    amounts = dict.fromkeys(PLAN.budget["amount"], 0.4)
+    plan = dataclasses.replace(PLAN, budget={"unit": "steps", "amount": amounts})
+    assert "new 0.4 steps" in _found(_sweep("new", plan))["budget"].words
 
 
 def test_a_longer_budget_is_the_subject_alone_and_refused_beside_other_changes():

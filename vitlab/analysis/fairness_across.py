@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,10 @@ from vitlab.analysis.finding import LEVELS, Finding, at_images
 from vitlab.analysis.settings_diff import SettingChange, is_only
 from vitlab.analysis.sweep_pairing import Sweep, have_same_settings, share_images, unequal_budgets
 from vitlab.analysis.task_result import TaskResult
-from vitlab.analysis.wording import count, label, listing, plural
+from vitlab.analysis.wording import amount, count, label, listing, plural
 
 _FLOAT_DUST = 1e-9
+_STEPS_APART = 1.15  # factor between two timings of a step that is more than their noise
 
 
 def check_across(
@@ -38,6 +40,7 @@ def check_across(
         *_test_images(first, second, matched),
         *_subsets(first, second, matched),
         *_budgets(first, second, changes),
+        *_steps(first, second, matched),
         *_tuning(first, second, matched),
         *_repeats(first, second, matched),
         *_costs(first, second, matched, together),
@@ -96,7 +99,7 @@ def _budgets(first: Sweep, second: Sweep, changes: Sequence[SettingChange]) -> l
     where = at_images(sizes, first.plan.train_sizes)
     size = sizes[-1]
     amounts = [
-        f"{sweep.name} {count(sweep.plan.budget['amount'][str(size)])} {sweep.plan.budget['unit']}"
+        f"{sweep.name} {amount(sweep.plan.budget['amount'][str(size)])} {sweep.plan.budget['unit']}"
         for sweep in (first, second)
     ]
     said = f"budgets differ {where} (at {count(size)} images: {listing(amounts)})"
@@ -108,6 +111,30 @@ def _budgets(first: Sweep, second: Sweep, changes: Sequence[SettingChange]) -> l
         "told apart. Run both with one budget, or change the budget alone."
     )
     return [Finding("refuse", "budget", words, (), tuple(sizes))]
+
+
+def _steps(first: Sweep, second: Sweep, matched: Sequence[tuple[str, str]]) -> list[Finding]:
+    """Equal seconds are as many steps as a machine has made of them when they were measured."""
+    if "seconds" not in {sweep.plan.budget["unit"] for sweep in (first, second)} or unequal_budgets(
+        first.plan, second.plan
+    ):
+        return []
+    shared = [size for size in first.plan.train_sizes if size in second.plan.train_sizes]
+    apart: dict[tuple[str, int], tuple[int, int]] = {}
+    for (one, other), size in itertools.product(matched, shared):
+        steps = first.plan.budget_of(one, size)["amount"], second.plan.budget_of(other, size)["amount"]
+        if max(steps) > _STEPS_APART * min(steps):
+            apart[one, size] = steps
+    if not apart:
+        return []
+    (model, size), steps = max(apart.items(), key=lambda item: max(item[1]) / min(item[1]))
+    words = (
+        f"Equal seconds are other numbers of steps in the two sweeps, most for {label(model)} at {count(size)} images "
+        f"({count(steps[0])} in {first.name} and {count(steps[1])} in {second.name}): the machines, or what else they "
+        "did, differed when steps were timed. Compare sweeps that were timed on one machine with nothing else at work."
+    )
+    models = tuple(dict.fromkeys(model for model, _ in apart))
+    return [Finding("warn", "budget", words, models, tuple(sorted({size for _, size in apart})))]
 
 
 def _tuning(first: Sweep, second: Sweep, matched: Sequence[tuple[str, str]]) -> list[Finding]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from vitlab.analysis.arms import differing
 from vitlab.analysis.sweep_pairing import Sweep, tuning_of, unequal_budgets
-from vitlab.analysis.wording import count, label, listing
+from vitlab.analysis.wording import amount, count, label, listing
 
 _LONGEST_VALUE = 120
 
@@ -70,7 +70,7 @@ def _of_arms(plans: tuple[Any, Any], matched: Sequence[tuple[str, str]]) -> list
 
 
 def _budget(budget: Mapping[str, Any]) -> str:
-    amounts = [f"{count(amount)} at {count(int(size))}" for size, amount in budget["amount"].items()]
+    amounts = [f"{amount(one)} at {count(int(size))}" for size, one in budget["amount"].items()]
     return _cut(f"{budget['unit']}: {listing(amounts)}")
 
 

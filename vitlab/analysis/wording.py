@@ -30,6 +30,11 @@ def count(number: float) -> str:
     return f"{round(number):,}"
 
 
+def amount(number: float) -> str:
+    """Return an amount of a budget: a whole number with thousands separators, or a fraction (of seconds) as it is."""
+    return count(number) if number == round(number) else f"{number:g}"
+
+
 def brief(number: float) -> str:
     """Return a large number with its unit, at three significant digits: "1.3 M"; small ones as they are."""
     for unit, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6)):

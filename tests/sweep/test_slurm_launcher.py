@@ -227,6 +227,8 @@ def test_submitted_jobs_count_and_are_cancelled(write_sweep, tmp_path, cluster, 
 
     attached = start(config, folder, *options)
     wait_for_training(folder)
+    # Ctrl-C while libraries are imported may be lost in one of them.
+    wait_until(lambda: "0/16" in attached.said, "it to watch")
     attached.process.send_signal(signal.SIGINT)
     assert "the cluster jobs go on" in attached.finish(code=130)
     assert len(live_jobs(folder)) == 4

@@ -31,7 +31,7 @@ def test_the_macs_of_a_small_vit_are_those_counted_by_hand():
     assert forward_macs(cli) == patches + projections + attention + head
 
 
-@pytest.mark.parametrize(("train_size", "accumulate", "images"), [(53, 1, 31), (53, 3, 93), (17, 1, 17)])
+@pytest.mark.parametrize(("train_size", "accumulate", "images"), [(53, 1, 31), (53, 3, 31), (17, 1, 17), (124, 3, 62)])
 def test_a_step_is_a_forward_and_a_backward_pass_of_all_its_images(train_size, accumulate, images):
     settings = [*SETTINGS, *VIT, f"--data.train_size={train_size}", f"--trainer.accumulate_grad_batches={accumulate}"]
     cli = run.prepare(settings)
@@ -52,8 +52,14 @@ def test_a_step_is_timed_on_the_training_and_not_for_longer_than_asked(monkeypat
     once, device = step_seconds([*SETTINGS, *VIT, "--data.train_size=53"], seconds=0.1)
     assert once >= 0.02
     assert device == "cpu"
-    twice, _ = step_seconds([*SETTINGS, *VIT, "--data.train_size=53", "--trainer.accumulate_grad_batches=2"], 0.1)
-    assert twice >= 0.03  # two batches a step, but for the last of an epoch, which is a step by itself
+    twice, _ = step_seconds([*SETTINGS, *VIT, "--data.train_size=124", "--trainer.accumulate_grad_batches=2"], 0.1)
+    assert twice >= 0.04  # four batches an epoch, two a step
+
+
+def test_a_training_that_ends_by_itself_cannot_be_timed():
+    short = [word for word in SETTINGS if "max_steps" not in word]
+    with pytest.raises(ValueError, match=r"ended by itself after 4 steps, .* give the budget in steps"):
+        step_seconds([*short, *VIT, "--data.train_size=53", "--trainer.max_steps=4"], 0.1)
 
 
 def test_a_model_in_which_nothing_can_be_counted_is_refused(monkeypatch):

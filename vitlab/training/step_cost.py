@@ -6,6 +6,7 @@ arXiv 2001.08361, section 2.1, counts the same). Seconds depend on all that a st
 run for a moment: loader, augmentation, optimizer and loop.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -31,20 +32,26 @@ def forward_macs(cli: Any) -> int:
     image = torch.zeros(1, data.in_channels, *data.image_shape, device=device)
     training = backbone.training
     backbone.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    # A compiled model's products lie inside one call, where none can be counted.
+    with torch.compiler.set_stance("force_eager"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         backbone(image)
     backbone.train(training)
     return counter.get_total_flops() // 2
 
 
-def images_per_step(cli: Any) -> int:
-    """Return how many images a step of the optimizer takes, over all processes together.
+def images_per_step(cli: Any) -> float:
+    """Return how many images a step of the optimizer takes in the mean, over all processes together.
+
+    An epoch has whole batches only, and its last one ends a step, however many were to be accumulated.
 
     Args:
         cli: A command that `run.prepare` or `run.fit` gave.
     """
-    data = cli.datamodule
-    return min(data.batch_size, data.train_size or data.batch_size) * cli.trainer.accumulate_grad_batches
+    data, accumulated = cli.datamodule, cli.trainer.accumulate_grad_batches
+    if data.train_size is None:
+        return data.batch_size * accumulated
+    num_batches = max(1, data.train_size // data.batch_size)
+    return min(data.batch_size, data.train_size) * num_batches / math.ceil(num_batches / accumulated)
 
 
 def step_macs(arguments: Sequence[str]) -> int:
@@ -62,7 +69,7 @@ def step_macs(arguments: Sequence[str]) -> int:
     macs = forward_macs(cli)
     if not macs:
         raise ValueError("torch counts no multiply-accumulates in this model; use a budget in steps or seconds")
-    return _FORWARD_AND_BACKWARD * macs * images_per_step(cli)
+    return round(_FORWARD_AND_BACKWARD * macs * images_per_step(cli))
 
 
 def step_seconds(arguments: Sequence[str], seconds: float = 0.5, min_steps: int = 5) -> tuple[float, str]:
@@ -74,11 +81,17 @@ def step_seconds(arguments: Sequence[str], seconds: float = 0.5, min_steps: int 
         min_steps: How many steps to time at least, 1 or more.
 
     Raises:
+        ValueError: The training ends by itself before a step can be timed.
         Exception: What went wrong, as it was raised; bad settings are a ValueError.
     """
     clock = _Clock(seconds, min_steps)
     # A training that is stopped early is validated, which is no part of a step and may take long.
     cli = run.train([*arguments, "--trainer.limit_val_batches=0"], [clock])
+    if not clock.seconds_per_step:
+        raise ValueError(
+            f"the training ended by itself after {cli.trainer.global_step} steps, before a step could be timed; leave out "
+            "callbacks and limits that stop it, or give the budget in steps"
+        )
     device = cli.trainer.strategy.root_device
     return clock.seconds_per_step, torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 

@@ -89,8 +89,8 @@ def step_seconds(arguments: Sequence[str], seconds: float = 0.5, min_steps: int 
     cli = run.train([*arguments, "--trainer.limit_val_batches=0"], [clock])
     if not clock.seconds_per_step:
         raise ValueError(
-            f"the training ended by itself after {cli.trainer.global_step} steps, before a step could be timed; leave out "
-            "callbacks and limits that stop it, or give the budget in steps"
+            f"the training ended by itself after {cli.trainer.global_step} steps, before a step could be timed; leave "
+            "out callbacks and limits that stop it, or give the budget in steps"
         )
     device = cli.trainer.strategy.root_device
     return clock.seconds_per_step, torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -62,7 +62,9 @@ class Command:
         self._said = folder.with_suffix(".txt")
         command = [*VITLAB, "sweep", str(config), "--out", str(folder), *options]
         with self._said.open("w") as said:
-            self.process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
+            # What is started in the background, as these tests may be, ignores Ctrl-C, and so would what it starts.
+            listening = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+            self.process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, **listening)
 
     @property
     def said(self):
@@ -227,7 +229,6 @@ def test_submitted_jobs_count_and_are_cancelled(write_sweep, tmp_path, cluster, 
 
     attached = start(config, folder, *options)
     wait_for_training(folder)
-    # Ctrl-C while libraries are imported may be lost in one of them.
     wait_until(lambda: "0/16" in attached.said, "it to watch")
     attached.process.send_signal(signal.SIGINT)
     assert "the cluster jobs go on" in attached.finish(code=130)

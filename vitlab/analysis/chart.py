@@ -193,12 +193,13 @@ SHAPES: dict[str, Callable[[float, float], str]] = {
 
 
 def _names(axes: Axes, result: TaskResult, order: list[str]) -> list[str]:
-    """Write each model's name at the end of its line."""
+    """Write each model's name beside the end of its line."""
     ends = {model: (point.train_size, point.mean_error) for model in result.models for point in result.points_of(model)}
     heights = spread([BOTTOM - axes.y(error) for _, error in ends.values()], gap=16, lowest=6)
     names = []
-    for (model, (size, _)), height in zip(ends.items(), heights, strict=True):
-        place = f'x="{axes.x(size) + 11}" y="{BOTTOM - height + 4.5:.2f}"'
+    farthest = max(axes.x(size) for size, _ in ends.values())  # the name of a line that ends before would lie on others
+    for model, height in zip(ends, heights, strict=True):
+        place = f'x="{farthest + 11}" y="{BOTTOM - height + 4.5:.2f}"'
         name = short(label(model), LONGEST_NAME)  # it stands whole in the tables
         names.append(f'<text class="name m{order.index(model) % len(LOOKS)}" {place}>{escape(name)}</text>')
     return names

@@ -143,7 +143,7 @@ class Panel:
             for model in self.models
             for place, point in self.points[model][-1:]
         ]
-        if any(self.beyond.values()):  # the name of a line that ends before would lie on the others
+        if self.view.axis == IMAGES:  # the name of a line that ends before others would lie on them
             ends = [(max(place for place, _ in ends), value) for _, value in ends]
         name_ends(self.axes, [(label(m), self.style[m].color) for m in self.models], ends, target.factor, top)
 

@@ -219,7 +219,7 @@ class Chart {
       element("path", { class: "mark", d: SHAPES[model.marker](this.px(point[view.x]), this.py(this.of(point).mean)) }, "", group);
   }
 
-  // At the end of each line, which may lie beyond the last measured size.
+  // Beside the end of each line, which may lie beyond the last measured size.
   drawNames(shown) {
     const ends = shown.map((model) => {
       const last = this.points(model).at(-1), [size, value] = this.beyond(model).at(-1) || [last[view.x], this.of(last).mean];
@@ -234,8 +234,8 @@ class Chart {
       heights[index] = Math.min(heights[index], lowest);
       lowest = heights[index] - gap;
     }
-    // Where lines go on beyond the sizes, the name of one that does not would lie on theirs.
-    const farthest = shown.some((model) => this.beyond(model).length) ? Math.max(...ends.map(({ x }) => x)) : null;
+    // Where other lines go on to larger sizes, the name of one that does not would lie on theirs.
+    const farthest = view.x === "images" ? Math.max(...ends.map(({ x }) => x)) : null;
     ends.forEach(({ model, x }, index) => {
       element("text", { class: `name m${model.id % 6}`, x: (farthest ?? x) + 11, y: heights[index] }, model.short, this.svg);
     });

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vitlab.analysis.drawing import LOOKS, Look, error_ticks, spread
-from vitlab.analysis.panels import GRID, MARKERS, SOFT, STYLE, Drawn, as_files
+from vitlab.analysis.panels import MARKERS, SOFT, STYLE, Drawn, as_files, draw_frame
 from vitlab.analysis.selection import Point
 from vitlab.analysis.task_result import TaskResult
 from vitlab.analysis.wording import count, label, short
@@ -130,11 +130,7 @@ def _draw_panel(axes: Axes, result: TaskResult) -> None:
     axes.set_xticks(values, [text for _, text in ticks])
     axes.set_xticks([], minor=True)
     axes.set_yticks(errors, [f"{error:g}" for error in errors])
-    axes.grid(axis="y", color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(length=0, axis="y")
-    axes.tick_params(length=3, axis="x")
+    draw_frame(axes)
     axes.set_xlabel(result.dial.label, color=SOFT)
     axes.set_ylabel("test error (%)", color=SOFT)
     axes.set_title(result.name, loc="left", fontsize=10.5, fontweight="bold", pad=10)

@@ -53,6 +53,19 @@ def as_files(figure: Figure) -> Drawn:
     return Drawn(png.getvalue(), svg.getvalue(), pdf.getvalue())
 
 
+def draw_frame(axes: Axes) -> None:
+    """Draw what all panels have: lines across at the values, an axis below, and nothing else around.
+
+    Args:
+        axes: the panel.
+    """
+    axes.grid(axis="y", color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(length=0, axis="y")
+    axes.tick_params(length=3, axis="x")
+
+
 def prepare_panel(axes: Axes, title: str, words: tuple[str, str], ticks: Sequence[float]) -> None:
     """Draw a panel's frame: a log axis of places, and values from 0 to the last tick.
 
@@ -65,11 +78,7 @@ def prepare_panel(axes: Axes, title: str, words: tuple[str, str], ticks: Sequenc
     axes.set_xscale("log")
     axes.set_ylim(0, ticks[-1])
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.grid(axis="y", color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(length=0, axis="y")
-    axes.tick_params(length=3, axis="x")
+    draw_frame(axes)
     axes.set_xlabel(words[0], color=SOFT)
     axes.set_ylabel(words[1], color=SOFT)
     axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold", pad=16)

@@ -114,11 +114,9 @@ def _step(
     plan: Plan, model: str, size: int, scores: _Scores, middle: int | None
 ) -> tuple[list[float], list[int]] | None:
     planned = plan.seeds_of(size)
-    return (
-        next_in_race(scores, _by_use(scores, planned), plan.race[model])
-        if plan.race
-        else _next(scores, planned, middle)
-    )
+    if plan.race:
+        return next_in_race(scores, _by_use(scores, planned), plan.race[model])
+    return _next(scores, planned, middle)
 
 
 def _is_waiting(scores: _Scores) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vitlab.attention import BlockedWindows, Causal, Grid, KernelFeatures, Proportional, SelfAttention, Window2D
 from vitlab.models import ClassifierHead, PixelTokenizer, ViT, ViTShape
 from vitlab.training.memory import kept_bytes
-from vitlab.training.throughput import compare_throughput, seconds_of
+from vitlab.training.throughput import compare_throughput, cpu_threads, seconds_of
 
 WINDOW, BLOCK = 7, 8
 MAX_QUADRATIC_TOKENS = 4096  # full attention takes minutes beyond
@@ -52,12 +52,8 @@ def bench_attention(
         raise ValueError(
             f"bench_attention needs one round at least and ascending grid sides, got {rounds} and {list(sides)}"
         )
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(num_threads or threads_before)
-    try:
+    with cpu_threads(num_threads):
         return [row for side in sides for row in _rows(Grid(side, side), rounds, device, dim, num_heads)]
-    finally:
-        torch.set_num_threads(threads_before)
 
 
 def bench_pixel_tokens(
@@ -77,12 +73,8 @@ def bench_pixel_tokens(
         One row a pair: `pixels` and `patches` (what attention either has), `slowdown` (time per image, pixels over
         patches; the median of the rounds), `low` and `high` (its quartiles).
     """
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(num_threads or threads_before)
-    try:
+    with cpu_threads(num_threads):
         return [_pixel_row(kinds, rounds, batch_size, device) for kinds in _PIXEL_PAIRS]
-    finally:
-        torch.set_num_threads(threads_before)
 
 
 def exponents(rows: Sequence[dict[str, Any]], least_tokens: int = 1024) -> dict[str, float]:

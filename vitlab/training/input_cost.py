@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vitlab.data import ArrayImages, Augmentation, BatchAugmentation, EpochOrder, ResidentLoader
 from vitlab.data.device_loader import InMemoryLoader
-from vitlab.training.throughput import timed_in_turns
+from vitlab.training.throughput import cpu_threads, timed_in_turns
 
 _MEAN, _STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)  # about CIFAR-10's; the time does not depend on them
 
@@ -73,12 +73,8 @@ def bench_input(
     """
     if rounds < 1 or batch_size < 1:
         raise ValueError(f"rounds and batch_size must be 1 or more, got {rounds} and {batch_size}")
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(num_threads or threads_before)
-    try:
+    with cpu_threads(num_threads):
         return [row for case in cases for row in _rows(case, rounds, device, batch_size, image_size)]
-    finally:
-        torch.set_num_threads(threads_before)
 
 
 def format_input_table(rows: Sequence[dict[str, Any]]) -> str:

@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import Callback
 
 from vitlab.training import run
 from vitlab.training.classifier import Classifier
+from vitlab.training.throughput import cpu_threads
 
 Seconds = tuple[float, float]  # by the clock, and of this process on the CPUs
 
@@ -60,12 +61,8 @@ def bench_loop(
     """
     if rounds < 1:
         raise ValueError(f"rounds must be 1 or more, got {rounds}")
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(num_threads or threads_before)
-    try:
+    with cpu_threads(num_threads):
         return [_row(case, rounds, device) for case in (CASES if cases is None else cases)]
-    finally:
-        torch.set_num_threads(threads_before)
 
 
 def format_loop_table(rows: Sequence[dict[str, Any]]) -> str:

@@ -13,7 +13,7 @@ from torch import nn
 
 from vitlab.attention import SinCos2D
 from vitlab.models import RNN, RNNShape, ViT, ViTShape
-from vitlab.training.throughput import compare_throughput
+from vitlab.training.throughput import compare_throughput, cpu_threads
 
 NUM_TOKENS = (64, 256, 1024)
 PATCH_SIZE = 2
@@ -92,17 +92,12 @@ def bench_sequence(
     Raises:
         ValueError: A number is out of range.
     """
-    threads_before = torch.get_num_threads()
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
-    try:
+    with cpu_threads(num_threads):
         return [
             _row(count, recurrent, dim, depth, rounds, batch_size, device)
             for count in num_tokens
             for recurrent in RECURRENT
         ]
-    finally:
-        torch.set_num_threads(threads_before)
 
 
 def format_sequence_table(rows: list[dict[str, Any]]) -> str:

@@ -4,9 +4,10 @@ A ratio from one run means more than two numbers from two runs: each round times
 the median over rounds forgives what else the machine did.
 """
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -103,6 +104,21 @@ class Pair:
     make: Callable[[], tuple[nn.Module, nn.Module]]
 
 
+@contextlib.contextmanager
+def cpu_threads(number: int | None) -> Iterator[None]:
+    """Have torch use so many CPU threads within the block; None leaves its setting.
+
+    Args:
+        number: CPU threads, 1 or more.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def bench(
     rounds: int = 7,
     batch_size: int = 64,
@@ -125,14 +141,9 @@ def bench(
         `memory_ratio` (ours over theirs), and `share_of_limit` (the least time that the machine's rates allow over the
         time of our step).
     """
-    threads_before = torch.get_num_threads()
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
-    try:
+    with cpu_threads(num_threads):
         rates = measure_rates(seconds_of, device)
         return [_row(pair, rounds, batch_size, device, rates) for pair in (PAIRS if pairs is None else pairs)]
-    finally:
-        torch.set_num_threads(threads_before)
 
 
 def format_table(rows: list[dict[str, Any]], sides: tuple[str, str] = ("vitlab", "other")) -> str:

@@ -5,8 +5,6 @@ fit) ends in a record with status `failed` and the error in it. The end of the p
 that cannot be written leave no record; training then goes on later from where it was last saved.
 """
 
-import contextlib
-import gc
 import hashlib
 import io
 import json
@@ -24,6 +22,7 @@ from vitlab.atomic_file import atomic_file
 from vitlab.data import write_manifest
 from vitlab.sweep.kept_predictions import MAX_IMAGES, KeptPredictions, hash_test_set, write_predictions
 from vitlab.sweep.owners import is_declared_dead
+from vitlab.sweep.peak_memory import measure_peak_memory, reset_peak_memory
 from vitlab.sweep.plan import Trial
 from vitlab.sweep.record import blank_record
 from vitlab.sweep.store import Record, checkpoint_path, create_record, read_record, resume_path, write_record
@@ -48,7 +47,7 @@ class _Course(Callback):
         self._trained, self._training_since = 0.0, math.nan
         self._start, self._seconds_before, self._peak_before = time.perf_counter(), 0.0, 0
         self._device = torch.device("cpu")
-        _reset_peak_memory()
+        reset_peak_memory()
 
     @property
     def seconds(self) -> float:
@@ -61,7 +60,7 @@ class _Course(Callback):
 
     @property
     def peak_memory_bytes(self) -> int:
-        return max(self._peak_before, _peak_memory_bytes(self._device))
+        return max(self._peak_before, measure_peak_memory(self._device))
 
     def state_dict(self) -> dict[str, Any]:
         names = ("points", "seconds", "train_seconds", "peak_memory_bytes")
@@ -267,25 +266,3 @@ def _manifest_path(folder: Path, trial: Trial) -> Path:
     data = {key: value for key, value in trial.settings["data"].items() if key not in ("augmentation", "batch_size")}
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:6]
     return Path(folder) / "subsets" / f"n{trial.train_size}-seed{trial.seed}-{digest}.json"
-
-
-def _reset_peak_memory() -> None:
-    gc.collect()  # what the last trial of this process left is not this one's
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    with contextlib.suppress(OSError):  # only Linux has it; elsewhere the peak is that of the process
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_memory_bytes(device: torch.device) -> int:
-    """Peak memory of the device: of the GPU's allocator, or the resident memory of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "linux":
-        status = Path("/proc/self/status").read_text()
-        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -76,6 +76,20 @@ def test_unequal_tuning_is_refused():
     assert "ViT 3 learning rates and 1 learning rate" in finding.words
 
 
+def test_a_race_beside_a_grid_of_the_same_rates_is_a_warning_and_of_fewer_a_refusal():
+    finding = _found(_sweep("new", _raced([0.001, 0.003, 0.01])))["tuning_trials"]
+    assert finding.level == "warn"
+    assert "ViT 3 learning rates and a race of 3 learning rates" in finding.words
+    assert _found(_sweep("new", _raced([0.003])))["tuning_trials"].level == "refuse"
+
+
+def _raced(rates):
+    run = {str(size): [[rate, PLAN.seeds] for rate in rates] for size in PLAN.train_sizes}
+    listed = dict.fromkeys(PLAN.models, rates)
+    nothing = {model: [] for model in PLAN.models}
+    return dataclasses.replace(PLAN, race=listed, learning_rates=nothing, rates_at=dict.fromkeys(PLAN.models, run))
+
+
 def test_another_data_set_is_another_test():
     other = dataclasses.replace(PLAN, settings={"data": {"class_path": "vitlab.data.Digits"}})
     found = _found(_sweep("new", other))

@@ -1,9 +1,12 @@
 import dataclasses
 
 import made_up_sweeps as sweeps
+import numpy as np
 import pytest
 
 from vitlab.analysis.fairness_tuning import check_tuning
+from vitlab.sweep.rate_search import grown
+from vitlab.sweep.selection import chosen_learning_rates
 
 
 def test_unequal_tuning_is_refused():
@@ -45,6 +48,45 @@ def test_a_race_with_a_longer_list_needs_a_new_folder():
     assert any(
         said.endswith("add 0.03 to its grid and one rate to each other arm's, in a new folder.") for said in words
     )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_rate_of_a_race_that_nothing_disturbed_is_ahead_of_the_winner(seed):
+    plan, records = _race(seed)
+    assert [finding for finding in _race_findings(plan, records) if finding.check == "learning_rate_race"] == []
+
+
+def test_a_rate_that_failed_in_its_race_and_is_better_when_retried_is_told():
+    plan, records = _race(0, failed=("cnn", 600, 0.003))
+    retried = next(record for record in records if record["status"] == "failed")
+    retried |= {"status": "done", "val": {"accuracy": 1.0}}
+    (finding,) = [finding for finding in _race_findings(plan, records) if finding.check == "learning_rate_race"]
+    assert (finding.level, finding.models, finding.train_sizes) == ("warn", ("cnn",), (600,))
+    assert "CNN at 600 images (0.003)" in finding.words
+
+
+def _race_findings(plan, records):
+    return check_tuning(plan, records, chosen_learning_rates(records, plan))
+
+
+def _race(seed, failed=None):
+    """Return a race of three rates at three seeds, in which a rate of an arm may fail at its first seed."""
+    rates = {"vit": [0.001, 0.003, 0.01], "cnn": [0.001, 0.003, 0.01]}
+    plan = sweeps.make_plan(num_seeds=3, learning_rates={"vit": [], "cnn": []})
+    plan, records = dataclasses.replace(plan, race=rates), {}
+    rng = np.random.default_rng(seed)
+    while (more := grown(plan, records)) is not plan:
+        plan = more
+        for trial in plan.trials:
+            if trial.id not in records:
+                fails = (trial.model, trial.train_size, trial.learning_rate) == failed
+                records[trial.id] = {
+                    **{name: getattr(trial, name) for name in ("id", "model", "train_size", "seed", "learning_rate")},
+                    "status": "failed" if fails else "done",
+                    "val": None if fails else {"accuracy": rng.uniform(0.4, 0.6)},
+                    "test": None,
+                }
+    return plan, list(records.values())
 
 
 def test_an_edge_at_one_size_is_warned_of_with_that_size():

@@ -139,19 +139,24 @@ def _steps(first: Sweep, second: Sweep, matched: Sequence[tuple[str, str]]) -> l
 
 def _tuning(first: Sweep, second: Sweep, matched: Sequence[tuple[str, str]]) -> list[Finding]:
     """Who tries more learning rates finds a better one."""
-    numbers = {
-        arms[0]: tuple(_tuning_trials(s.plan, m) for s, m in zip((first, second), arms, strict=True))
-        for arms in matched
-    }
-    uneven = {model: pair for model, pair in numbers.items() if pair[0] != pair[1]}
-    if not uneven:
-        return []
-    said = listing([f"{label(model)} {one} and {other}" for model, (one, other) in uneven.items()])
-    words = (
-        f"Unequal tuning, per size, in {first.name} and {second.name}: {said}. Who tries more "
-        "rates, or each with more seeds, finds a better one: tune both the same way, with the same number."
-    )
-    return [Finding("refuse", "tuning_trials", words, tuple(uneven))]
+    uneven, other_ways = {}, {}
+    for one, other in matched:
+        tried = _tuning_trials(first.plan, one), _tuning_trials(second.plan, other)
+        if tried[0] == tried[1]:
+            continue
+        same_rates = first.plan.listed_rates(one) == second.plan.listed_rates(other)
+        listed = "auto" not in (first.plan.tuning, second.plan.tuning)
+        (other_ways if same_rates and listed else uneven)[one] = tried
+    findings = []
+    for level, found, advice in (
+        ("refuse", uneven, "Who tries more rates finds a better one: tune both the same way, with the same number."),
+        ("warn", other_ways, "A race gives most rates fewer seeds and may choose another one: tune both the same way."),
+    ):
+        if found:
+            said = listing([f"{label(model)} {one} and {other}" for model, (one, other) in found.items()])
+            words = f"Unequal tuning, per size, in {first.name} and {second.name}: {said}. {advice}"
+            findings.append(Finding(level, "tuning_trials", words, tuple(found)))
+    return findings
 
 
 def _tuning_trials(plan: Any, model: str) -> str:

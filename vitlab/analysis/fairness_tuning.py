@@ -14,6 +14,7 @@ from vitlab.sweep.rate_search import num_undecided
 from vitlab.sweep.selection import chosen_learning_rates, is_selected
 
 _FEW_TESTED = 0.5  # share of the trials that were not chosen: below it, choices that moved explain their tests
+_FLOAT_DUST = 1e-9
 _MIN_EQUAL = 3  # trials with the same metrics on validation and test data that are no coincidence
 
 
@@ -30,7 +31,8 @@ def check_tuning(plan: Any, records: Sequence[Record], chosen: Mapping[tuple[str
         edges = _searched_edges(plan, chosen)
     else:
         edges = [finding for model in plan.models for finding in _edges(plan, model, chosen)]
-    return [tried, *edges, *_monitored(plan), *_choices(plan, records, chosen), *_tests(plan, records, chosen)]
+    raced = _overtaken(plan, records, chosen) if plan.race else []
+    return [tried, *edges, *raced, *_monitored(plan), *_choices(plan, records, chosen), *_tests(plan, records, chosen)]
 
 
 def _trials(plan: Any) -> Finding:
@@ -107,6 +109,31 @@ def _edges(plan: Any, model: str, chosen: Mapping[tuple[str, int], float]) -> li
             )
             findings.append(Finding("warn", "learning_rate_edge", words, (model,), sizes))
     return findings
+
+
+def _overtaken(plan: Any, records: Sequence[Record], chosen: Mapping[tuple[str, int], float]) -> list[Finding]:
+    """A rate that failed lost its race; retried with success later, it may be the better one, and nobody has looked."""
+    scores: dict[tuple[str, int], dict[float, dict[int, float]]] = {arm: {} for arm in chosen}
+    for record in records:
+        arm = record["model"], record["train_size"]
+        if record["status"] == "done" and arm in chosen:
+            scores[arm].setdefault(record["learning_rate"], {})[record["seed"]] = record["val"]["accuracy"]
+    found: dict[tuple[str, int], float] = {}
+    for arm, by_rate in scores.items():
+        winner = by_rate.get(chosen[arm], {})
+        for rate, own in by_rate.items():
+            shared = own.keys() & winner.keys()
+            if len(own) < len(winner) and sum(own[seed] - winner[seed] for seed in shared) > _FLOAT_DUST:
+                found[arm] = rate
+    if not found:
+        return []
+    said = [f"{label(model)} at {count(size)} images ({rate:g})" for (model, size), rate in found.items()]
+    words = (
+        f"A learning rate that has left the race is ahead of the chosen one at the seeds of both: {listing(said)}. It "
+        "had failed and was retried later, or races were merged; run these arms in a new folder."
+    )
+    models = tuple(dict.fromkeys(model for model, _ in found))
+    return [Finding("warn", "learning_rate_race", words, models, tuple(sorted({size for _, size in found})))]
 
 
 def _beyond(rates: Sequence[float], edge: float) -> float:

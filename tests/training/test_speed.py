@@ -87,6 +87,25 @@ def test_a_compiled_model_has_the_same_names_and_shows_its_attention():
         assert torch.equal(weights, wanted)
 
 
+def test_models_of_one_shape_are_compiled_once_to_train_and_once_to_evaluate():
+    torch.compiler.reset()
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    images = torch.randn(3, 3, 15, 15)
+    for _ in range(3):  # a sweep's worker makes a model a trial
+        model = vit()
+        model.compile(backend=backend)
+        for _ in range(2):
+            model.train()(images).sum().backward()
+            with torch.inference_mode():
+                model.eval()(images)
+    assert len(compiled) == 2
+
+
 @pytest.mark.slow
 def test_a_compiled_training_ends_where_the_usual_one_does():
     trial = [argument.replace("depth: 2", "depth: 1") for argument in TRIAL]  # half as much to compile

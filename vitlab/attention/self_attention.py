@@ -193,7 +193,8 @@ class SelfAttention(nn.Module):
             return gather_linearly(*features, values, visible)
         if features is not None and isinstance(self.pattern, Causal):
             return gather_causally(*features, values, grid.num_prefix_tokens, visible)
-        layout = self._layout(grid, queries.device)
+        # Where all look at all there is nothing to lay out, and a compiled model need not ask whether it was done.
+        layout = None if isinstance(self.pattern, All) else self._layout(grid, queries.device)
         if layout is None:
             return None
         return gather_in_tiles(

@@ -3,7 +3,8 @@
 import json
 
 from vitlab.cli import main
-from vitlab.training import input_cost
+from vitlab.training import input_cost, throughput
+from vitlab.training.variants import COMPILED
 
 
 def test_the_rows_of_the_table_are_in_the_json_file_with_the_machine(tmp_path, monkeypatch, capsys):
@@ -24,3 +25,18 @@ def test_a_failed_measurement_leaves_no_file(tmp_path, capsys):
     assert main(["bench", "input", "--rounds", "0", "--json", str(tmp_path / "input.json")]) == 2
     assert "rounds and batch_size must be 1 or more, got 0" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_compiling_is_refused_where_there_is_no_model_to_compile(capsys):
+    assert main(["bench", "input", "--compile"]) == 2
+    assert "--compile is for bench models and variants, and this is bench input" in capsys.readouterr().err
+
+
+def test_compiled_variants_are_what_is_timed_when_asked_for(monkeypatch, capsys):
+    monkeypatch.setattr(throughput, "bench", lambda pairs, **settings: asked.extend(pairs) or [])
+    asked = []
+    assert main(["bench", "variants", "--compile"]) == 0
+    assert tuple(asked) == COMPILED
+    asked.clear()
+    assert main(["bench", "models", "--compile"]) == 0
+    assert [pair.name for pair in asked] == [f"{pair.name}, both compiled" for pair in throughput.PAIRS]

@@ -27,17 +27,26 @@ def add_bench(commands: Commands) -> None:
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="interleaved repeats of each (default: 7)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="models: both sides compiled (torch.compile); variants: compiled beside not; compiling takes minutes on a "
+        "CPU and is not part of the times",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to this file too, to track them")
     parser.set_defaults(function=_bench)
 
 
 def _bench(options: argparse.Namespace) -> int:
     settings = {"rounds": options.rounds, "num_threads": options.threads, "device": options.device}
-    rows, table = _KINDS[options.what](settings)
+    if options.compile and options.what not in _COMPILABLE:
+        raise ValueError(f"--compile is for bench {' and '.join(_COMPILABLE)}, and this is bench {options.what}")
+    kinds = _COMPILABLE if options.compile else _KINDS
+    rows, table = kinds[options.what](settings)
     if options.json:
         from vitlab.training.limits import describe_machine
 
-        document = {"bench": options.what, **settings, **describe_machine(), "rows": rows}
+        document = {"bench": options.what, **settings, "compile": options.compile, **describe_machine(), "rows": rows}
         with atomic_file(options.json, "w") as file:
             json.dump(document, file, indent=1)
     print(table)
@@ -56,6 +65,22 @@ def _variants(settings: dict[str, Any]) -> tuple[Rows, str]:
     from vitlab.training.variants import VARIANTS
 
     rows = bench(**settings, pairs=VARIANTS)
+    return rows, format_table(rows, ("with", "without"))
+
+
+def _models_compiled(settings: dict[str, Any]) -> tuple[Rows, str]:
+    from vitlab.training.throughput import PAIRS, bench, format_table
+    from vitlab.training.variants import both_compiled
+
+    rows = bench(**settings, pairs=both_compiled(PAIRS))
+    return rows, format_table(rows)
+
+
+def _variants_compiled(settings: dict[str, Any]) -> tuple[Rows, str]:
+    from vitlab.training.throughput import bench, format_table
+    from vitlab.training.variants import COMPILED
+
+    rows = bench(**settings, pairs=COMPILED)
     return rows, format_table(rows, ("with", "without"))
 
 
@@ -95,3 +120,4 @@ _KINDS = {
     "attention": _attention,
     "sequence": _sequence,
 }
+_COMPILABLE = {"models": _models_compiled, "variants": _variants_compiled}

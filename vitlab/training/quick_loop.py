@@ -1,7 +1,7 @@
 """A Trainer that costs little beside the steps: what Lightning does in each of them, and nobody needs that often.
 
 At 16 pixels a step takes some milliseconds, and Lightning's loop takes one for itself. A tenth of that is what a user
-sees; so the progress bar is drawn ten times a second instead of every step, and what measures nothing is left out.
+sees; so the progress bar is drawn four times a second instead of every step, and what measures nothing is left out.
 """
 
 import contextlib
@@ -13,12 +13,12 @@ import torch
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.profilers import PassThroughProfiler
 
-_SECONDS_BETWEEN_DRAWINGS = 0.1
+_SECONDS_BETWEEN_DRAWINGS = 0.25
 _NOTHING = contextlib.nullcontext()
 
 
 class TimedProgressBar(TQDMProgressBar):
-    """Lightning's progress bar, with rate and time left, drawn at most ten times a second and at each end."""
+    """Lightning's progress bar, with rate and time left, drawn at most four times a second and at each end."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -74,6 +74,7 @@ FOLDERS = {
             "page_tables",
             "fairness_box",
             "efficiency_table",
+            "pair_tables",
             "comparison_tables",
             "refinement_table",
             "reference_chart",

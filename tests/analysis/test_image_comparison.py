@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from vitlab.analysis.image_comparison import mcnemar
-from vitlab.analysis.page_tables import image_remark
+from vitlab.analysis.pair_tables import image_remark
 from vitlab.analysis.report import read_sweeps, write_report
 from vitlab.analysis.significance import holm
 from vitlab.sweep.kept_predictions import KeptPredictions, predictions_path, write_predictions

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vitlab.analysis.comparison_wording import arms_in_words, conclude_pair_change, crossover_words
-from vitlab.analysis.page_tables import NONE, differences_table, p_value, table, text
+from vitlab.analysis.page_tables import NONE, table, text
+from vitlab.analysis.pair_tables import differences_table, p_value
 from vitlab.analysis.settings_diff import SettingChange
 from vitlab.analysis.sweep_comparison import ArmChange, PairChange, SweepComparison
 from vitlab.analysis.wording import count, label, listing, percent, sentence, significant

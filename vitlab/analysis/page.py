@@ -18,10 +18,10 @@ from vitlab.analysis.comparison_tables import comparison_section
 from vitlab.analysis.comparison_wording import conclude_comparison
 from vitlab.analysis.dial_chart import draw_dial_chart
 from vitlab.analysis.drawing import Look, all_models, looks
-from vitlab.analysis.efficiency_table import levels_table
 from vitlab.analysis.fairness_box import fairness_box
 from vitlab.analysis.page_style import style_sheet
 from vitlab.analysis.page_tables import text
+from vitlab.analysis.pair_tables import pair_sections, pairs_table
 from vitlab.analysis.rate_choices import rates_table
 from vitlab.analysis.reference_chart import reference_section
 from vitlab.analysis.refinement_table import refinements_table
@@ -219,16 +219,12 @@ def _results(results: Sequence[TaskResult], comparisons: Sequence[SweepCompariso
             chart = _chart(result, style, numbers[id(result)], conclude(result).words)
             parts += [tables.dial_table(result), f'<div class="curves">{chart}</div>']
         if result.pairs:
-            parts.append(tables.pairs_table(result))
+            parts.append(pairs_table(result))
         parts.append(tables.results_table(result, order))
         if (
             not result.dial or not result.dial.settings
         ):  # the dial's table has a dial's differences, for all pairs at once
-            has_tests = [any(row.mcnemar for row in pair.differences) for pair in result.pairs]
-            for place, pair in enumerate(result.pairs):
-                # Where no predictions are kept at all, once is enough to say so.
-                remark = tables.image_remark(pair) if has_tests[place] or not (any(has_tests) or place) else ""
-                parts += [tables.differences_table(pair), remark, levels_table(pair)]
+            parts.append(pair_sections(result))
         parts += [
             tables.fits_table(result, order),
             rates_table(result, order),

@@ -113,6 +113,7 @@ tbody+tbody>tr:first-child>*{border-top:2px solid var(--line)}
 .model{color:var(--model)}
 details{margin:8px 0}
 summary{cursor:pointer;padding:6px 0;font-weight:600}
+.pair{border-top:1px solid var(--line);margin:0}.pair summary{font-weight:400;max-width:46em}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;font:.82rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;
  background:var(--card);border:1px solid var(--line);border-radius:10px;padding:10px 14px;margin:4px 0 14px}
 .commands{margin:0;padding:0;list-style:none}

@@ -1,4 +1,4 @@
-"""The page's tables and lists: results, pairs, curves, costs, failures, commands, environment."""
+"""The page's tables and lists: results, curves, costs, failures, commands, environment."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vitlab.analysis.dial_places import noun
-from vitlab.analysis.differences import Difference
 from vitlab.analysis.drawing import LOOKS
-from vitlab.analysis.power import MAX_SEEDS
 from vitlab.analysis.summary import costs, environment
-from vitlab.analysis.task_result import TaskResult, conclude_pair
-from vitlab.analysis.wording import about, count, interval_of_sizes, label, percent, plural, sentence, significant
+from vitlab.analysis.task_result import TaskResult
+from vitlab.analysis.wording import about, count, label, percent, plural
 
 NONE = "\u2013"  # en dash
 _WORTH_NAMING = 0.05  # share in the average from which on a form is named
@@ -100,90 +98,10 @@ def dial_table(result: TaskResult) -> str:
             )
             for setting in own
         ]
-        bodies.append([_row(row, "" if index else head) for index, row in enumerate(rows)])
+        bodies.append([row(cells, "" if index else head) for index, cells in enumerate(rows)])
     return table(
         "The dial, on the seeds that all arms share; the intervals of one size hold all at once", columns, bodies
     )
-
-
-def pairs_table(result: TaskResult) -> str:
-    """Return crossover and data efficiency of each pair, in numbers and below them in words."""
-    columns = ("Pair", "Crossover", "95 % interval", "Resamples that cross", "Times the images", "95 % interval")
-    rows, words = [], []
-    for pair in result.pairs:
-        crossover, efficiency = pair.crossover, pair.data_efficiency
-        share = NONE if crossover.share_crossing is None else percent(crossover.share_crossing, 0)
-        known = crossover.candidate is not None and crossover.share_crossing is not None
-        span = interval_of_sizes(crossover.interval, pair.train_sizes[0], pair.train_sizes[-1]) if known else NONE
-        where = "none" if crossover.train_size is None else f"{about(crossover.train_size)} images"
-        ratio = interval = NONE
-        if efficiency.ratio is not None:
-            ratio = f"{label(efficiency.needs_more)} needs {significant(efficiency.ratio)} \u00d7"
-        if efficiency.interval is not None:
-            interval = " to ".join(significant(end) for end in efficiency.interval)
-        name = f"{label(pair.models[0])} and {label(pair.models[1])}"
-        rows.append(_row((where, span, share, ratio, interval), f'<th scope="row">{text(name)}</th>'))
-        said = [conclude_pair(pair).words]
-        said += [] if efficiency.words in said[0] else [efficiency.words]
-        said += [pair.beyond.words] if pair.beyond else []
-        words.append(f"<p>{' '.join(text(sentence(part)) for part in said)}</p>")
-    return "".join(words) + table("Crossover and data efficiency", columns, [rows])
-
-
-def differences_table(pair: Any, where: str = "on the same seeds") -> str:
-    """Return a pair's difference and data-efficiency ratio at each size.
-
-    Args:
-        pair: models, differences and data_efficiency (or None) of two models: a Pair, or an arm in two sweeps.
-        where: on which images and seeds they were compared.
-    """
-    first, second = (label(model) for model in pair.models)
-    efficiency = pair.data_efficiency
-    more, less = (efficiency.needs_more, efficiency.needs_less) if efficiency else (None, None)
-    needed = {row["train_size"]: row for row in efficiency.at_sizes} if efficiency else {}
-    last = f"Times the images {label(more)} needs for {label(less)}\u2019s error" if more else "Images needed"
-    columns = (
-        "Images",
-        f"{first} error minus {second} error",
-        "95 % interval",
-        "p over seeds, corrected",
-        "p over images, corrected",
-        "Ahead beyond the noise",
-        "Seeds",
-        "More seeds to settle it",
-        last,
-    )
-    rows = []
-    for row in pair.differences:
-        times = needed.get(row.train_size)
-        cells = (
-            f"{100 * row.difference:+.1f} points",
-            NONE if row.interval is None else f"{100 * row.interval[0]:+.1f} to {100 * row.interval[1]:+.1f}",
-            NONE if row.adjusted_p_value is None else p_value(row.adjusted_p_value),
-            NONE if row.mcnemar is None else p_value(row.mcnemar.adjusted_p_value),
-            label(row.clear_leader) if row.clear_leader else "neither",
-            row.num_seeds,
-            _more_seeds(row),
-            NONE if times is None else times["bound"] or significant(times["ratio"]),
-        )
-        rows.append(_row(cells, f'<th scope="row">{count(row.train_size)}</th>'))
-    return table(f"{first} and {second} at each size, {where}", columns, [rows])
-
-
-def image_remark(pair: Any) -> str:
-    """Return what the comparison over test images lacks, in words."""
-    return f'<p class="soft">{text(sentence(pair.image_remark))}</p>' if pair.image_remark else ""
-
-
-def _more_seeds(row: Difference) -> str:
-    if row.clear_leader or row.spread is None:
-        return NONE
-    return f"over {MAX_SEEDS}" if row.more_seeds is None else count(row.more_seeds)
-
-
-def p_value(p: float) -> str:
-    """Return a p-value as tables give it."""
-    return "below 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def fits_table(result: TaskResult, order: Sequence[str]) -> str:
@@ -266,7 +184,13 @@ def environment_table(results: Sequence[TaskResult]) -> str:
     return table("What the selected trials ran with", ("Part", "Version"), [rows], text_columns=(1,))
 
 
-def _row(cells: Iterable[Any], head: str) -> str:
+def row(cells: Iterable[Any], head: str) -> str:
+    """Return a table's row.
+
+    Args:
+        cells: plain words or numbers.
+        head: the finished first cell, or nothing where one of an earlier row reaches down to it.
+    """
     return f"<tr>{head}{''.join(_cell(cell) for cell in cells)}</tr>"
 
 
@@ -277,7 +201,7 @@ def _cell(words: Any) -> str:
 def _group(model: str, order: Sequence[str], cells: Sequence[Iterable[Any]]) -> list[str]:
     """Return rows of which the first carries the model's name for all."""
     head = model_head(model, order, f'scope="rowgroup" rowspan="{len(cells)}"')
-    return [_row(row, "" if index else head) for index, row in enumerate(cells)]
+    return [row(own, "" if index else head) for index, own in enumerate(cells)]
 
 
 def model_head(model: str, order: Sequence[str], scope: str = 'scope="row"') -> str:

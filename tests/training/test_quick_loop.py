@@ -3,9 +3,10 @@
 import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.profilers import SimpleProfiler
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vitlab.data import DataModule, Digits
 from vitlab.training import Classifier, quick_loop, run
@@ -51,6 +52,42 @@ def test_the_bar_is_drawn_every_step_where_steps_are_slow(monkeypatch, capsys):
     bar = Counted()
     train(run._Trainer, callbacks=[bar])
     assert set(range(1, 12)) <= set(bar.drawn)
+
+
+class Waits(TorchDispatchMode):
+    """Counts the numbers that Python asks a device for: on a GPU each waits for all work that is queued."""
+
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        self.number += function is torch.ops.aten._local_scalar_dense.default
+        return function(*arguments, **(keywords or {}))
+
+
+class CountsWaits(Callback):
+    """Counts them in each step: from the batch's arrival to its end."""
+
+    def __init__(self):
+        self.per_step = []
+
+    def on_train_batch_start(self, *_):
+        self.waits = Waits()
+        self.waits.__enter__()
+
+    def on_train_batch_end(self, *_):
+        self.waits.__exit__(None, None, None)
+        self.per_step.append(self.waits.number)
+
+
+@pytest.mark.parametrize(("between_checks", "num_waits"), [(1, 22), (20, 2)])
+def test_no_step_on_a_gpu_waits_for_it_but_where_the_loss_is_checked(monkeypatch, between_checks, num_waits):
+    monkeypatch.setattr(Classifier, "_steps_between_checks", between_checks)  # 1 on a CPU, 20 on a GPU
+    counts = CountsWaits()
+    train(run._Trainer, callbacks=[counts], enable_progress_bar=False)
+    assert len(counts.per_step) == 22
+    assert sum(counts.per_step) == num_waits
 
 
 def test_the_trained_weights_are_those_of_lightnings_trainer_to_the_bit():

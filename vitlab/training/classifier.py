@@ -131,7 +131,7 @@ class Classifier(lightning.LightningModule):
         loss = self.objective.loss(self(images), targets)
         if self.global_step % self.trainer.log_every_n_steps == 0:
             self.log("train/loss", loss.detach(), sync_dist=True)  # a mean over equal shares of the batch
-        if self.device.type == "cpu" or self.global_step % _STEPS_BETWEEN_LOSS_CHECKS == 0:
+        if self.global_step % self._steps_between_checks == 0:
             self._check_finite(loss)
         return loss
 
@@ -184,6 +184,10 @@ class Classifier(lightning.LightningModule):
         for name, metric in self.objective.evaluate(stage, logits, targets).items():
             self.log(f"{stage}/{name}", metric, on_step=False, on_epoch=True, prog_bar=name == "accuracy")
         return logits
+
+    @property
+    def _steps_between_checks(self) -> int:
+        return 1 if self.device.type == "cpu" else _STEPS_BETWEEN_LOSS_CHECKS
 
     def _check_finite(self, loss: Tensor) -> None:
         finite = math.isfinite(loss.item())

@@ -39,6 +39,16 @@ def test_every_prefix_is_balanced_while_the_smallest_class_lasts(labels, seed):
         assert max(prefix) - min(prefix) <= 1
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 5), st.integers(1, 13), seeds, st.data())
+def test_a_stretch_that_starts_at_a_round_is_as_balanced_as_a_prefix(num_classes, per_class, seed, data):
+    labels = np.tile(np.arange(num_classes), per_class)
+    start = num_classes * data.draw(st.integers(0, per_class - 1))
+    stop = data.draw(st.integers(start + 1, len(labels)))
+    counts = np.bincount(labels[balanced_order(labels, seed)[start:stop]], minlength=num_classes)
+    assert counts.max() - counts.min() <= 1
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(2, 5), st.integers(2, 23), seeds, st.data())
 def test_subsets_nest_exactly_in_any_order_of_sizes(num_classes, per_class, seed, data):

@@ -49,6 +49,15 @@ def test_unequal_augmentation_is_warned_of(part, settings):
     assert "Give all arms the same" in flaw.words
 
 
+def test_a_proportional_draw_is_named_and_refused_where_one_arm_alone_has_it():
+    own = sweeps.with_settings(sweeps.make_plan(), "vit", data={"draw": "proportional"})
+    flaw = sweeps.only_flaw(own, sweeps.matched_records(own))
+    assert (flaw.level, flaw.check) == ("refuse", "different_data")
+    both = sweeps.with_settings(own, "cnn", data={"draw": "proportional"})
+    words = [finding.words for finding in sweeps.find(both, sweeps.matched_records(both))]
+    assert "Same seeds for every arm: the same images, in nested subsets in which classes keep their shares." in words
+
+
 def _one_network(plan):
     """Return the plan with the first arm's network in both arms."""
     network = plan.model_settings[plan.models[0]]["model"]["backbone"]

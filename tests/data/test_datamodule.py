@@ -155,6 +155,28 @@ class Constant(ImageDataset):
     test = train
 
 
+class Unbalanced(Constant):
+    """Three images of one class in twenty-nine."""
+
+    fingerprint = "unbalanced"
+
+    def train(self):
+        return ArrayImages(np.full((29, 7, 7, 1), 99, dtype=np.uint8), np.repeat([0, 1], [26, 3]))
+
+    test = train
+
+
+def test_a_proportional_draw_goes_up_to_all_images_and_a_balanced_one_to_the_smallest_class():
+    counts = [
+        DataModule(Unbalanced(), train_size=size, val_size=2, draw="proportional").manifest()["class_counts"]
+        for size in (12, 27)
+    ]
+    assert counts[1] == {"a": 25, "b": 2}
+    assert counts[0]["a"] in (10, 11, 12)
+    with pytest.raises(ValueError, match=r"class b has only 2 training images; use 5 or fewer, .* data.draw: prop"):
+        DataModule(Unbalanced(), train_size=12, val_size=2).setup()
+
+
 def test_constant_images_stay_finite():
     data = DataModule(Constant())
     assert data.normalize(next(iter(data.test_dataloader()))[0]).abs().max() < 1e-4
@@ -180,6 +202,7 @@ def test_second_setup_reads_nothing(monkeypatch):
         ({"batch_size": 0}, "batch_size 0"),
         ({"num_workers": -1}, "num_workers -1"),
         ({"seed": -1}, "seed -1"),
+        ({"draw": "random"}, "unknown draw 'random'; use balanced or proportional"),
     ],
 )
 def test_impossible_setting_is_refused_in_words(arguments, message):

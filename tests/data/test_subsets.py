@@ -14,6 +14,7 @@ from vitlab.data.subsets import (
     balanced_order,
     manifest,
     nested_subsets,
+    proportional_order,
     random_words,
     split_validation,
     write_manifest,
@@ -108,8 +109,53 @@ def test_impossible_size_is_refused_in_words(size, message):
 def test_class_too_small_is_named_with_the_largest_balanced_size():
     labels = [0] * 11 + [1] * 3 + [2] * 7
     assert len(nested_subsets(labels, [11], 0)[0]) == 11
-    with pytest.raises(ValueError, match="class dog has only 3 training images; use 11 or fewer, or null for all 21"):
+    message = r"class dog has only 3 training images; use 11 or fewer, null for all 21 images, or data\.draw: prop"
+    with pytest.raises(ValueError, match=message):
         nested_subsets(labels, [12], 0, ["cat", "dog", "eel"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 31), min_size=1, max_size=5), seeds)
+def test_classes_keep_their_shares_in_every_prefix_of_a_proportional_draw(counts, seed):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    order = proportional_order(labels, seed)
+    assert sorted(order) == list(range(len(labels)))
+    seen = np.cumsum(labels[order][:, None] == np.arange(len(counts)), axis=0)  # (size, classes)
+    shares = np.array(counts) / len(labels)
+    expected = np.arange(1, len(labels) + 1)[:, None] * shares
+    assert (abs(seen - expected) < 1 + shares * len(counts)).all()
+
+
+def test_a_rare_class_is_drawn_as_often_as_its_share_says():
+    labels = np.repeat([0, 1, 2], [83, 13, 4])
+    rare = [np.isin(order[:11], np.flatnonzero(labels == 2)).sum() for order in map_seeds(labels, 500)]
+    assert np.mean(rare) == pytest.approx(11 * 0.04, abs=0.08)  # at most one each: five standard errors
+
+
+def map_seeds(labels, number):
+    return [proportional_order(labels, seed) for seed in range(number)]
+
+
+def test_a_proportional_draw_gives_any_size_and_nests():
+    labels = [0] * 17 + [1] * 3 + [2] * 7
+    drawn = nested_subsets(labels, [27, 1, 13], 5, draw="proportional")
+    assert [len(subset) for subset in drawn] == [27, 1, 13]
+    assert drawn[0][:13] == drawn[2]
+    assert drawn[2][:1] == drawn[1]
+    assert nested_subsets(labels, [13], 6, draw="proportional") != [drawn[2]]
+    for size, message in ((0, "train_size 0 is no image; use 1 or more"), (28, "larger than the 27 training images")):
+        with pytest.raises(ValueError, match=message):
+            nested_subsets(labels, [size], 5, draw="proportional")
+
+
+def test_a_proportional_draw_is_pinned_for_every_machine_and_version():
+    order = proportional_order(np.arange(101) ** 2 % 7, 7).astype("<i8")
+    assert hashlib.sha256(order.tobytes()).hexdigest()[:16] == "025094ffc2de7566"
+
+
+def test_a_draw_that_is_not_known_is_refused():
+    with pytest.raises(ValueError, match="unknown draw 'random'; use balanced or proportional"):
+        nested_subsets([0, 1], [2], 0, draw="random")
 
 
 @pytest.mark.parametrize("labels", [[], [[0, 1]], [0.5, 1.0]])

@@ -13,9 +13,10 @@ from vitlab.analysis.wording import label, listing, plural
 MIN_SEEDS = 3
 # Settings by which the arms learn from, or are chosen on, other images.
 _CHANGES_THE_IMAGES = (
-    *("data.dataset", "data.val_size", "trainer.limit_train_batches", "trainer.limit_val_batches"),
-    "trainer.overfit_batches",
+    *("data.dataset", "data.val_size", "data.draw"),
+    *("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.overfit_batches"),
 )
+_BALANCED = "nested class-balanced subsets"
 _SHOWN = 3  # settings that a finding gives with their values
 
 
@@ -108,8 +109,9 @@ def _other_seeds(plan: Any, points: Sequence[Point]) -> list[Finding]:
         return [Finding("warn", "different_subsets", words, (), tuple(uneven))]
     if not points:
         return []
-    words = "Same seeds for every arm: the same images, in nested class-balanced subsets."
-    return [Finding("note", "different_subsets", words)]
+    draws = {plan.settings_of(model).get("data", {}).get("draw") for model in plan.models}
+    kind = "nested subsets in which classes keep their shares" if "proportional" in draws else _BALANCED
+    return [Finding("note", "different_subsets", f"Same seeds for every arm: the same images, in {kind}.")]
 
 
 def _refinement(plan: Any) -> list[Finding]:

@@ -12,7 +12,7 @@ from vitlab.data.pairs_at_distance import PairsAtDistance
 from vitlab.data.resident_loader import ResidentLoader
 from vitlab.data.shard_loader import ShardLoader
 from vitlab.data.statistics import channel_statistics
-from vitlab.data.subsets import balanced_order, nested_subsets, split_validation, write_manifest
+from vitlab.data.subsets import balanced_order, nested_subsets, proportional_order, split_validation, write_manifest
 from vitlab.data.torchvision_datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
 from vitlab.data.transforms import Augmentation
 
@@ -43,6 +43,7 @@ __all__ = [
     "balanced_order",
     "channel_statistics",
     "nested_subsets",
+    "proportional_order",
     "read_image",
     "split_validation",
     "write_manifest",

@@ -17,7 +17,7 @@ from vitlab.data.device_loader import EpochOrder, InMemoryLoader, WorkerLoader
 from vitlab.data.resident_loader import Residency, ResidentLoader, stays_on_device
 from vitlab.data.shard_loader import ShardLoader
 from vitlab.data.statistics import ChannelStatistics, cached_channel_statistics, channel_statistics
-from vitlab.data.subsets import manifest, nested_subsets, split_validation
+from vitlab.data.subsets import Draw, check_draw, manifest, nested_subsets, split_validation
 from vitlab.data.transforms import Augmentation
 
 Loader = ResidentLoader | ShardLoader | InMemoryLoader | WorkerLoader
@@ -35,8 +35,10 @@ class DataModule(LightningDataModule):
 
     Args:
         dataset: where the images come from.
-        train_size: number of training images, drawn class-balanced, at least the number of classes; null uses all that
-            validation leaves. With the same seed, smaller subsets are contained in larger ones.
+        train_size: number of training images; null uses all that validation leaves. With the same seed, smaller subsets
+            are contained in larger ones.
+        draw: which images these are: `balanced`, as many of each class to within one, so at least one of each and no
+            more than the smallest class can give; `proportional`, classes keep their shares, so any number.
         val_size: validation images split from the training data, as a number or as a fraction between 0 and 1. Not used
             when the data set has validation images of its own.
         batch_size: images in a batch, over all processes together, 1 or more; every process takes equally many. A step
@@ -68,8 +70,10 @@ class DataModule(LightningDataModule):
         augmentation: Augmentation | None = None,
         num_workers: int = 0,
         residency: Residency = "auto",
+        draw: Draw = "balanced",
     ) -> None:
         super().__init__()
+        check_draw(draw)
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
             if value < least:
                 raise ValueError(f"{name} {value} is too small; use {least} or more")
@@ -77,7 +81,7 @@ class DataModule(LightningDataModule):
             raise ValueError(f"seed {seed} is out of range; use 0 to 2**64 - 1")
         self.stratum_names = dataset.stratum_names or dataset.class_names
         least = len(self.stratum_names)
-        if train_size is not None and train_size < least:
+        if train_size is not None and draw == "balanced" and train_size < least:
             raise ValueError(f"train_size {train_size} is below the number of classes; use {least} or more, or null")
         if augmentation is not None and dataset.target != "label":
             raise ValueError(
@@ -85,7 +89,7 @@ class DataModule(LightningDataModule):
                 f"leave augmentation out for {dataset.name}"
             )
         self.dataset = dataset
-        self.train_size, self.val_size = train_size, val_size
+        self.train_size, self.val_size, self.draw = train_size, val_size, draw
         self.batch_size, self.seed = batch_size, seed
         self.augmentation = augmentation
         if residency not in get_args(Residency):
@@ -98,7 +102,7 @@ class DataModule(LightningDataModule):
 
     def __str__(self) -> str:
         # Lightning's own would build all loaders, reading every image, to print their lengths.
-        names = ("train_size", "val_size", "batch_size", "seed", "augmentation", "num_workers", "residency")
+        names = ("train_size", "val_size", "batch_size", "seed", "augmentation", "num_workers", "residency", "draw")
         settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"DataModule({self.dataset.name}, {settings})"
 
@@ -156,8 +160,8 @@ class DataModule(LightningDataModule):
             self._val = train, held_out
         chosen = pool
         if self.train_size is not None:
-            subset = nested_subsets(train.labels[pool], [self.train_size], self.seed, self.stratum_names)[0]
-            chosen = pool[subset]
+            labels, sizes = train.labels[pool], [self.train_size]
+            chosen = pool[nested_subsets(labels, sizes, self.seed, self.stratum_names, self.draw)[0]]
         self._train = train, chosen
         # Of the whole pool, whatever the subset: normalization is part of the data, not of what is compared.
         if isinstance(train, ArrayImages):

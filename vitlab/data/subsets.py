@@ -1,4 +1,4 @@
-"""Nested, class-balanced training subsets that are the same on every machine.
+"""Nested training subsets that are the same on every machine, their classes balanced or in proportion.
 
 A learning curve over data sizes is smoother, and two sizes differ by fewer accidents, when the smaller subset is
 contained in the larger. So one seed draws one order of all images, and a subset is a prefix of it.
@@ -10,11 +10,13 @@ numpy versions. All sorts are stable.
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from vitlab.atomic_file import write_json
+
+Draw = Literal["balanced", "proportional"]
 
 
 def random_words(count: int, seed: int, stream: str, position: int = 0) -> np.ndarray:
@@ -59,16 +61,47 @@ def balanced_order(labels: Sequence[int] | np.ndarray, seed: int) -> np.ndarray:
     return np.lexsort((turn_keys, rounds)).astype(np.int64)
 
 
-def nested_subsets(
-    labels: Sequence[int] | np.ndarray, sizes: Sequence[int], seed: int, class_names: Sequence[str] | None = None
-) -> list[list[int]]:
-    """Draws one class-balanced subset per size, each containing all smaller ones.
+def proportional_order(labels: Sequence[int] | np.ndarray, seed: int) -> np.ndarray:
+    """Orders all images so that in every prefix each class has about the share that it has of all images.
+
+    Each class is laid out evenly over the whole order, from a random place on (systematic sampling; Madow and Madow,
+    Annals of Mathematical Statistics 15, 1944). So of n images a class with share s has s * n, to within
+    1 + s * classes; where that is less than one image it may have none.
 
     Args:
         labels: the class of each image.
-        sizes: numbers of images wanted, in any order; at least the number of classes each.
+        seed: 0 to 2^64 - 1.
+
+    Shape:
+        int64 (images,), a permutation of the images' indices.
+
+    Raises:
+        ValueError: no labels.
+    """
+    labels = _as_labels(labels)
+    keys = random_words(2 * len(labels), seed, "subset")
+    image_keys, turn_keys = keys[: len(labels)], keys[len(labels) :]
+    _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    begins = (random_words(len(counts), seed, "class") >> np.uint64(11)) * 2.0**-53  # from 0 up to, not including, 1
+    places = (_rank_within_class(labels, image_keys) + begins[classes]) / counts[classes]
+    return np.lexsort((turn_keys, places)).astype(np.int64)
+
+
+def nested_subsets(
+    labels: Sequence[int] | np.ndarray,
+    sizes: Sequence[int],
+    seed: int,
+    class_names: Sequence[str] | None = None,
+    draw: Draw = "balanced",
+) -> list[list[int]]:
+    """Draws one subset per size, each containing all smaller ones.
+
+    Args:
+        labels: the class of each image.
+        sizes: numbers of images wanted, in any order; for a balanced draw at least the number of classes each.
         seed: 0 to 2^64 - 1; another seed draws other subsets.
         class_names: names for error messages, indexed by label.
+        draw: `balanced`: as many images of each class, to within one; `proportional`: each class keeps its share.
 
     Shape:
         one list of image indices per size, in the order of `sizes`.
@@ -77,10 +110,21 @@ def nested_subsets(
         ValueError: a size that the images cannot give.
     """
     labels = _as_labels(labels)
+    check_draw(draw)
     for size in sizes:
-        _check_size(labels, size, class_names)
-    order = balanced_order(labels, seed).tolist()
+        _check_size(labels, size, class_names, draw)
+    order = (balanced_order if draw == "balanced" else proportional_order)(labels, seed).tolist()
     return [order[:size] for size in sizes]
+
+
+def check_draw(draw: str) -> None:
+    """Refuses a rule of drawing that is not known.
+
+    Raises:
+        ValueError: the rules that are.
+    """
+    if draw not in get_args(Draw):
+        raise ValueError(f"unknown draw {draw!r}; use {' or '.join(get_args(Draw))}")
 
 
 def split_validation(
@@ -173,26 +217,31 @@ def _rank_within_class(labels: np.ndarray, keys: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def _check_size(labels: np.ndarray, size: int, class_names: Sequence[str] | None) -> None:
+def _check_size(labels: np.ndarray, size: int, class_names: Sequence[str] | None, draw: Draw) -> None:
     if isinstance(size, bool) or not isinstance(size, int | np.integer):
         raise ValueError(f"train_size {size!r} is not a whole number of images")
     classes, counts = np.unique(labels, return_counts=True)
-    if size < len(classes):
+    if draw == "balanced" and size < len(classes):
         raise ValueError(
             f"train_size {size} is below the number of classes; use {len(classes)} or more, one image of each class"
         )
+    if size < 1:
+        raise ValueError(f"train_size {size} is no image; use 1 or more")
     if size > len(labels):
         raise ValueError(
             f"train_size {size} is larger than the {len(labels)} training images there are; "
             "use fewer, or null for all images"
         )
+    if draw == "proportional":
+        return
     smallest = counts.min()
     largest_balanced = len(classes) * smallest + (counts > smallest).sum()
     if size > largest_balanced:
         name = _name(classes[counts.argmin()], class_names)
         raise ValueError(
             f"train_size {size} cannot be class-balanced: class {name} has only {smallest} training images; "
-            f"use {largest_balanced} or fewer, or null for all {len(labels)} images"
+            f"use {largest_balanced} or fewer, null for all {len(labels)} images, or data.draw: proportional, in which "
+            "each class keeps its share"
         )
 
 

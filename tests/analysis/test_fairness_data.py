@@ -100,6 +100,22 @@ def test_other_settings_of_an_arms_own_are_noted(part, settings, check):
     assert next(iter(settings)) in sweeps.noted(plan, sweeps.matched_records(plan), check).words
 
 
+def test_an_optimizer_of_an_arms_own_is_named_with_each_arms():
+    plan = sweeps.make_plan()
+    for model, name in {"vit": "Muon", "cnn": "AdamW"}.items():
+        plan = sweeps.with_settings(plan, model, model={"optimizer": {"class_path": f"vitlab.training.{name}"}})
+    words = sweeps.noted(plan, sweeps.matched_records(plan), "different_optimizer").words
+    assert 'optimizer.class_path (ViT "vitlab.training.Muon", CNN "vitlab.training.AdamW")' in words
+    assert "the result holds for these recipes" in words
+
+
+def test_one_network_with_two_optimizers_is_a_comparison_of_optimizers():
+    plan = sweeps.with_settings(
+        _one_network(sweeps.make_plan()), "vit", model={"optimizer": {"class_path": "vitlab.training.Muon"}}
+    )
+    assert "vitlab.training.Muon" in sweeps.noted(plan, _alike(plan), "subject").words
+
+
 def _dial_plan(families, datasets):
     """Return a plan whose dial is the distance in its data, one arm for each family and distance."""
     models = [f"{family}{distance}" for family in families for distance in datasets]

@@ -37,6 +37,32 @@ def test_weight_decay_is_kept_from_what_timm_lists():
     assert TimmModel("resnet18", 32, 7).no_weight_decay() == set()
 
 
+@pytest.mark.parametrize(
+    ("options", "layers"),
+    [
+        ({**VIT, "num_classes": 7}, ["patch_embed.proj", "head"]),
+        ({**VIT, "num_classes": 0}, ["patch_embed.proj"]),
+        (
+            {"name": "deit_tiny_distilled_patch16_224", "depth": 1, "num_classes": 7},
+            ["patch_embed.proj", "head", "head_dist"],
+        ),
+        ({"name": "test_convnext", "num_classes": 7}, ["stem.0", "head.fc"]),
+    ],
+)
+def test_the_first_and_the_last_layer_are_those_that_timm_names(options, layers):
+    names = TimmModel(**options, image_size=32).input_and_output_layers()
+    assert names == {f"model.{layer}.{part}" for layer in layers for part in ("weight", "bias")}
+
+
+def test_a_model_whose_first_layer_timm_does_not_name_is_refused():
+    model = TimmModel(**VIT, image_size=32, num_classes=7)
+    model.model.pretrained_cfg = model.model.pretrained_cfg | {"first_conv": ()}
+    with pytest.raises(
+        ValueError, match=r"which layer of vit_tiny_patch16_224 is the first.*use vitlab\.training\.AdamW"
+    ):
+        model.input_and_output_layers()
+
+
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_a_weights_file_gives_the_same_logits(tmp_path, suffix):
     saved = TimmModel(**VIT, image_size=32, num_classes=7).eval()

@@ -89,6 +89,7 @@ RESNET = [
     *("--model.backbone.init_args.size=micro", "--model.backbone.init_args.norm=group"),
     "--model.optimizer=vitlab.training.SGD",
 ]
+MUON = ["--model.optimizer=vitlab.training.Muon"]
 TRANSCRIPTION = [
     "--data.dataset={class_path: vitlab.data.DigitLines, init_args: {num_train: 60, num_val: 11, num_test: 13}}",
     *("--data.train_size=30", "--data.val_size=10"),
@@ -111,6 +112,7 @@ SAVE_LAST = (
 ONE_PROCESS = [
     fit("vit", SAVE_LAST),
     fit("resnet", *RESNET, SAVE_LAST),
+    fit("muon", *MUON),
     on("test", "tested", "vit"),
     on("predict", "predicted", "vit"),
     on("predict", "lines", None, *TRANSCRIPTION),
@@ -119,6 +121,8 @@ TWO_PROCESSES = [
     fit("vit_ddp", SAVE_LAST, *DDP),
     fit("vit_fsdp", SAVE_LAST, *FSDP2),
     fit("resnet_ddp", *RESNET, SAVE_LAST, *DDP),
+    fit("muon_ddp", *MUON, *DDP),
+    fit("muon_fsdp", *MUON, *FSDP2),
     on("test", "tested_ddp", "vit", *DDP),
     on("test", "tested_fsdp", "vit", *FSDP2),
     on("predict", "predicted_ddp", "vit", *DDP),
@@ -219,6 +223,14 @@ class TestTraining:
 
         assert left(one) == left(two)
         assert (logs / one / "run/subset.json").read_text() == (logs / two / "run/subset.json").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("two", ["muon_ddp", "muon_fsdp"])
+def test_two_processes_take_muon_steps_of_whole_matrices_as_one_does(logs, two):
+    losses = logged(logs, "muon", "train/loss")
+    assert len(losses) == STEPS
+    assert logged(logs, two, "train/loss") == pytest.approx(losses, abs=1e-3)  # orthogonalized in bfloat16
 
 
 @pytest.mark.slow

@@ -106,16 +106,19 @@ def same_weights(one, two):
 
 
 @pytest.mark.parametrize(
-    ("unit", "amount", "accumulate"),
+    ("unit", "amount", "accumulate", "optimizer"),
     [
-        ("steps", 11, 1),
-        ("epochs", 4, 2),
-        pytest.param("steps", 9, 2, marks=pytest.mark.slow),
-        pytest.param("epochs", 3, 1, marks=pytest.mark.slow),
+        ("steps", 11, 1, "AdamW"),
+        ("epochs", 4, 2, "Muon"),
+        pytest.param("steps", 9, 2, "AdamW", marks=pytest.mark.slow),
+        pytest.param("epochs", 3, 1, "AdamW", marks=pytest.mark.slow),
     ],
 )
-def test_a_training_that_was_interrupted_many_times_ends_with_the_same_bits(tmp_path, unit, amount, accumulate):
-    arguments = [*RECIPE, *IN_MEMORY, *budget(unit, amount, accumulate)]
+def test_a_training_that_was_interrupted_many_times_ends_with_the_same_bits(
+    tmp_path, unit, amount, accumulate, optimizer
+):
+    recipe = [*RECIPE, f"--model.optimizer=vitlab.training.{optimizer}"]
+    arguments = [*recipe, *IN_MEMORY, *budget(unit, amount, accumulate)]
     undisturbed, batches = train(arguments, tmp_path / "none")
     last, epoch_end = undisturbed.trainer.global_step, 4 // accumulate
     at_random = random.Random(f"{unit} {accumulate}").sample(range(1, last), 5)

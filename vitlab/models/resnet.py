@@ -202,6 +202,10 @@ class ResNet(nn.Module):
             for name, _ in module.named_parameters()
         }
 
+    def input_and_output_layers(self) -> set[str]:
+        """Return the names of the parameters of the stem and the classifier, which are no hidden layers."""
+        return {name for name, _ in self.named_parameters() if name.startswith(("stem.", "classifier."))}
+
 
 def _shape_of(size: str | ResNetShape) -> ResNetShape:
     if isinstance(size, ResNetShape):

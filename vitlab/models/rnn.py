@@ -178,6 +178,11 @@ class RNN(nn.Module):
         """Return the names of the head's parameters that should not be pulled to zero."""
         return {f"head.{name}" for name in self.head.no_weight_decay()}
 
+    def input_and_output_layers(self) -> set[str]:
+        """Return the names of the parameters of the first layer and the last, which are no hidden layers."""
+        outer = ("tokenizer.", "head.classifier.")
+        return {name for name, _ in self.named_parameters() if name.startswith(outer)}
+
 
 def _shape_of(size: str | RNNShape) -> RNNShape:
     if isinstance(size, RNNShape):

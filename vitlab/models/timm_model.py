@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,26 @@ class TimmModel(nn.Module):
         """Return the names of parameters that timm's author keeps from weight decay."""
         listed = getattr(self.model, "no_weight_decay", set)()  # which may name what this variant lacks
         return {f"model.{name}" for name, _ in self.model.named_parameters() if name in listed}
+
+    def input_and_output_layers(self) -> set[str]:
+        """Return the names of the parameters of the first layer and the last, which are no hidden layers.
+
+        Raises:
+            ValueError: timm's description of the model does not name its first layer.
+        """
+        config, names = self.model.pretrained_cfg, [name for name, _ in self.named_parameters()]
+        first, last = (_prefixes(config.get(part)) for part in ("first_conv", "classifier"))
+        if not any(name.startswith(first) for name in names):
+            raise ValueError(
+                f"timm does not say which layer of {config.get('architecture', 'this model')} is the first, and Muon "
+                "is for the layers between the first and the last; use vitlab.training.AdamW"
+            )
+        return {name for name in names if name.startswith(first + last)}
+
+
+def _prefixes(layers: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return how the names of the parameters of these layers of timm's model begin."""
+    return tuple(f"model.{layer}." for layer in ([layers] if isinstance(layers, str) else layers or ()))
 
 
 def _create(name: str, image_size: int | tuple[int, int], options: dict[str, Any]) -> nn.Module:

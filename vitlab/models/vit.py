@@ -210,6 +210,11 @@ class ViT(nn.Module):
         }
         return tokens | places | {f"head.{name}" for name in self.head.no_weight_decay()}
 
+    def input_and_output_layers(self) -> set[str]:
+        """Return the names of the parameters of the first layer and the last, which are no hidden layers."""
+        outer = ("tokenizer.", "head.classifier.")
+        return {name for name, _ in self.named_parameters() if name.startswith(outer)}
+
     @classmethod
     def from_timm(cls, model: nn.Module) -> "ViT":
         """Return a ViT of the same shape with a timm VisionTransformer's weights: same logits, same blocks.

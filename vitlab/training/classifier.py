@@ -45,7 +45,7 @@ class Classifier(lightning.LightningModule):
         backbone: The model: maps images (batch, channels, height, width) to logits: (batch, classes) for labels,
             (batch, classes, height, width) for masks, (batch, steps, classes + 1) for sequences.
         num_classes: Number of classes; the command line fills it in from the data.
-        optimizer: `vitlab.training.AdamW` or `vitlab.training.SGD` with its settings.
+        optimizer: `vitlab.training.AdamW`, `vitlab.training.SGD` or `vitlab.training.Muon` with its settings.
         learning_rate: Peak learning rate; the one written here is the one used, nothing rescales it.
         warmup_fraction: Share of all steps with a linearly rising learning rate, 0 to 1; a cosine to 0 follows.
         label_smoothing: Probability mass spread over all classes in the training targets, 0 to 1.

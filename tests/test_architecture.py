@@ -21,7 +21,7 @@ FOLDERS = {
         *("subsets", "image_stream", "glyphs", "decoding", "transforms", "statistics", "datasets", "glyph_masks"),
         *("digit_lines", "pairs_at_distance", "torchvision_datasets"),
         *("shard_claims", "shard_files", "shard_builder", "decoded_images"),
-        *("batch_geometry", "batch_colors", "batch_augmentation"),
+        *("byte_images", "batch_geometry", "batch_crops", "batch_colors", "batch_jitter", "batch_augmentation"),
         *("image_folder", "device_loader", "resident_loader", "shard_loader", "datamodule"),
     ],
     "models": [

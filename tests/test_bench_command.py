@@ -9,11 +9,11 @@ from vitlab.training.variants import COMPILED
 
 def test_the_rows_of_the_table_are_in_the_json_file_with_the_machine(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(input_cost, "bench_input", lambda **settings: rows)
-    rows = [{"changes": "none", "pipeline": "a", "images_per_second": 1017.0, "ratio": 1.25}]
+    rows = [{"changes": "none", "pipeline": "a", "images_per_second": 1017.0, "ratio": 1.25, "host_ratio": 0.75}]
     assert (
         main(["bench", "input", "--rounds", "3", "--threads", "1", "--json", str(tmp_path / "new" / "input.json")]) == 0
     )
-    assert "| none | a | 1,017 | 1.25 |" in capsys.readouterr().out
+    assert "| none | a | 1,017 | 1.25 | 0.75 |" in capsys.readouterr().out
     document = json.loads((tmp_path / "new" / "input.json").read_text())
     assert document["rows"] == rows
     assert (document["bench"], document["rounds"], document["num_threads"]) == ("input", 3, 1)

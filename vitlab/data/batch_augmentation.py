@@ -6,7 +6,6 @@ from one table of random numbers for each batch, made on the host from the batch
 no step waits for the device.
 """
 
-import itertools
 from collections.abc import Callable
 
 import torch
@@ -14,6 +13,8 @@ from torch import Tensor
 
 from vitlab.data import batch_colors as colors
 from vitlab.data import batch_geometry as geometry
+from vitlab.data.batch_crops import resized_crop
+from vitlab.data.batch_jitter import HUE, jittered
 from vitlab.data.transforms import NUM_RAND_AUGMENT_OPS, Augmentation
 
 _CROP_ATTEMPTS = 10
@@ -37,7 +38,7 @@ class BatchAugmentation:
         """Changes each image of a batch; the same images and seed give the same result, to rounding, on any device."""
         settings, numbers = self.settings, _Numbers(len(images), seed, images.device)
         if (least_area := settings.random_resized_crop_scale) is not None:
-            images = geometry.resized_crop(images, least_area, numbers.draw(_CROP_ATTEMPTS, 4))
+            images = resized_crop(images, least_area, numbers.on_host(_CROP_ATTEMPTS, 4))
         if settings.crop_padding:
             images = geometry.padded_crop(images, settings.crop_padding, *numbers.draw(2).unbind(1))
         if settings.horizontal_flip:
@@ -77,17 +78,11 @@ def _rand_augment(images: Tensor, num_ops: int, magnitude: float, numbers: _Numb
 
 
 def _color_jitter(images: Tensor, strength: float, numbers: _Numbers) -> Tensor:
-    """Give each image all four changes of color, in an order of its own; those of the same order together."""
+    """Give each image all four changes of color, in an order of its own."""
     orders = numbers.on_host(4).argsort(dim=1)
     strengths = 1 + strength * (2 * numbers.on_host(4) - 1)
-    strengths[:, 3] = (strengths[:, 3] - 1) / 4
-    changed = torch.empty_like(images)
-    for order in itertools.permutations(range(4)):
-        rows = (orders == torch.tensor(order)).all(dim=1).nonzero()[:, 0]
-        if len(rows):
-            own, rows = (table.to(images.device, non_blocking=True) for table in (strengths[rows], rows))
-            changed.index_copy_(0, rows, colors.jittered(images[rows], order, own))
-    return changed
+    strengths[:, HUE] = (strengths[:, HUE] - 1) / 4
+    return jittered(images, orders, strengths)
 
 
 def _changed(

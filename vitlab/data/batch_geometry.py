@@ -1,4 +1,4 @@
-"""Crops, mirror images, rotations and erased rectangles for a batch at once: each image by its own random numbers.
+"""Shifts, mirror images, rotations and erased rectangles for a batch at once: each image by its own random numbers.
 
 Images and numbers may lie on any device. The ranges are those of the host's pipeline (transforms.py), so that a model
 sees the same distribution of images on either path.
@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_RATIOS = (3 / 4, 4 / 3)  # width over height of a random resized crop
+from vitlab.data.byte_images import as_bytes
+
 _ERASED_AREA, _ERASED_RATIOS = (0.02, 0.33), (0.3, 3.3)  # arXiv 1708.04896
 
 
@@ -35,35 +36,9 @@ def mirrored_columns(images: Tensor, chance: Tensor) -> Tensor:
         images: (batch, channels, height, width).
         chance: (batch,).
     """
-    return torch.where((chance < 0.5).view(-1, 1, 1, 1), images.flip(-1), images)
-
-
-def resized_crop(images: Tensor, least_area: float, numbers: Tensor) -> Tensor:
-    """Return a random part of each image, scaled back to the image's size; bilinear, without antialiasing.
-
-    Args:
-        images: uint8 (batch, channels, height, width).
-        least_area: smallest share of the area that a part keeps, above 0, at most 1.
-        numbers: uniform from 0 to 1, (batch, attempts, 4): area, ratio, top, left; the first part that fits counts, and
-            where none does, the whole image.
-    """
-    height, width = images.shape[-2:]
-    area = (least_area + (1 - least_area) * numbers[..., 0]) * height * width
-    low, high = map(math.log, _RATIOS)
-    ratio = torch.exp(low + (high - low) * numbers[..., 1])
-    heights, widths = (area / ratio).sqrt().round(), (area * ratio).sqrt().round()
-    fits = (heights >= 1) & (heights <= height) & (widths >= 1) & (widths <= width)  # (batch, attempts)
-    first = fits.int().argmax(dim=1, keepdim=True)
-    tops, lefts = ((height - heights + 1) * numbers[..., 2]).floor(), ((width - widths + 1) * numbers[..., 3]).floor()
-    found = fits.any(dim=1)
-    whole = (height, width, 0, 0)
-    part_height, part_width, top, left = (
-        torch.where(found, values.gather(1, first)[:, 0], float(value))
-        for values, value in zip((heights, widths, tops, lefts), whole, strict=True)
-    )
-    rows, columns = _places(part_height, top, height), _places(part_width, left, width)
-    grid = torch.stack(torch.broadcast_tensors(columns[:, None, :], rows[:, :, None]), dim=-1)
-    return _sampled(images, grid)
+    pixels = images.permute(0, 2, 3, 1)  # whole images are moved as they mostly lie
+    rows = torch.arange(len(images), device=images.device) + (chance < 0.5) * len(images)
+    return torch.cat((pixels, pixels.flip(2))).index_select(0, rows).permute(0, 3, 1, 2)
 
 
 def affine(images: Tensor, matrices: Tensor) -> Tensor:
@@ -79,10 +54,21 @@ def affine(images: Tensor, matrices: Tensor) -> Tensor:
     places = torch.stack(
         (x.expand(height, width), y[:, None].expand(height, width), torch.ones_like(x).expand(height, width))
     )
-    moved = matrices @ places.flatten(1)  # (batch, 2, height * width)
-    half = torch.tensor([max(width - 1, 1) / 2, max(height - 1, 1) / 2], device=images.device)
-    grid = (moved.transpose(1, 2) / half).view(-1, height, width, 2)
-    return _sampled(images, grid)
+    moved = (matrices @ places.flatten(1)).view(-1, 2, height, width)
+    return sampled(images, moved[:, 0], moved[:, 1])
+
+
+def sampled(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return what images show at other places; bilinear, black beyond their edges.
+
+    Args:
+        images: uint8 (batch, channels, height, width).
+        x, y: places in pixels from the center, each (batch, height, width).
+    """
+    height, width = images.shape[-2:]
+    grid = torch.stack((x * (2 / max(width - 1, 1)), y * (2 / max(height - 1, 1))), dim=-1)
+    pixels = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return as_bytes(pixels.round_())
 
 
 def rotation(degrees: Tensor) -> Tensor:
@@ -145,29 +131,15 @@ def _mirrored(offsets: Tensor, size: int) -> Tensor:
 
 def _taken(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return images[i, :, rows[i], columns[i]] for each image i, a pixel at a time whatever the order of the bytes."""
-    batch, channels, height, width = images.shape
-    first = torch.arange(batch, device=images.device).view(-1, 1, 1) * (height * width)
-    places = (first + rows[:, :, None] * width + columns[:, None, :]).view(-1)
-    pixels = images.permute(0, 2, 3, 1).reshape(-1, channels).index_select(0, places)
-    return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)
+    pixels = images.permute(0, 2, 3, 1)
+    batch, height, width, channels = pixels.shape
+    kind = torch.int32 if batch * height * width < 2**31 else torch.int64  # half the bytes where they do
+    first = torch.arange(0, batch * height * width, height * width, device=images.device, dtype=kind)
+    places = (first[:, None] + rows.to(kind) * width)[:, :, None] + columns.to(kind)[:, None, :]
+    return pixels.reshape(-1, channels).index_select(0, places.view(-1)).view(pixels.shape).permute(0, 3, 1, 2)
 
 
 def _matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor, x: Tensor | None = None, y: Tensor | None = None) -> Tensor:
     zero = torch.zeros_like(a)
     x, y = zero if x is None else x, zero if y is None else y
     return torch.stack((torch.stack((a, b, x), -1), torch.stack((c, d, y), -1)), -2)
-
-
-def _places(length: Tensor, start: Tensor, size: int) -> Tensor:
-    """Return where `size` output pixels lie on a part of an axis of that size, (batch, size), -1 to 1 over the axis.
-
-    What lies beyond the part's outermost pixels is drawn in: its edge is repeated, not what was cut away.
-    """
-    places = start[:, None] + (torch.arange(size, device=length.device) + 0.5) * (length / size)[:, None] - 0.5
-    places = torch.maximum(torch.minimum(places, (start + length - 1)[:, None]), start[:, None])
-    return places * (2 / max(size - 1, 1)) - 1
-
-
-def _sampled(images: Tensor, grid: Tensor) -> Tensor:
-    sampled = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
-    return sampled.round_().to(torch.uint8)

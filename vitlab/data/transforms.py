@@ -135,10 +135,33 @@ _RAND_AUGMENT = (
 NUM_RAND_AUGMENT_OPS = len(_RAND_AUGMENT)
 
 
+def scaled_parts(images: np.ndarray, starts: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+    """Return a part of each image, scaled to the images' size; what the pipeline's RandomResizedCrop does to pixels.
+
+    Args:
+        images: uint8 (batch, height, width, channels).
+        starts: where each part starts in pixels, (2, batch): top, left.
+        shapes: how large it is in pixels, (2, batch): height, width.
+    """
+    cv2 = _cv2()
+    height, width = images.shape[1:3]
+    images, scaled = np.ascontiguousarray(images), np.empty(images.shape, images.dtype)
+    edges = *starts.tolist(), *(starts + shapes).tolist()  # numbers of Python's own index an array twice as fast
+    for image, result, top, left, bottom, right in zip(images, scaled, *edges, strict=True):
+        result[:] = cv2.resize(image[top:bottom, left:right], (width, height)).reshape(result.shape)
+    return scaled
+
+
 def _albumentations() -> Any:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else its import asks a server for the newest version
     import albumentations
+
+    _cv2()
+    return albumentations
+
+
+def _cv2() -> Any:
     import cv2
 
     cv2.setNumThreads(0)  # its thread pool fights with PyTorch's, and may hang in forked workers
-    return albumentations
+    return cv2

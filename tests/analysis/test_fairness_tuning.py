@@ -65,6 +65,26 @@ def test_a_rate_that_failed_in_its_race_and_is_better_when_retried_is_told():
     assert "CNN at 600 images (0.003)" in finding.words
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_rate_that_failed_later_in_its_race_or_is_still_racing_is_no_matter(seed):
+    plan, records = _race(seed)
+    chosen = chosen_learning_rates(records, plan)
+    losers = [one for one in records if one["learning_rate"] != chosen[one["model"], one["train_size"]]]
+    second = [one for one in losers if one["seed"] == 1]
+    for record in records:  # whoever came second led at the first seed
+        if any(_same_arm(record, one) and record["seed"] == 0 for one in second):
+            record["val"] = {"accuracy": 0.99}
+    failed = [one | {"status": "failed", "val": None} if one in second else one for one in records]
+    racing = [one for one in records if one not in second]
+    for left in (failed, racing):
+        assert not [one for one in check_tuning(plan, left, chosen) if one.check == "learning_rate_race"]
+    assert [one for one in check_tuning(plan, records, chosen) if one.check == "learning_rate_race"]
+
+
+def _same_arm(one, other):
+    return all(one[name] == other[name] for name in ("model", "train_size", "learning_rate"))
+
+
 def _race_findings(plan, records):
     return check_tuning(plan, records, chosen_learning_rates(records, plan))
 

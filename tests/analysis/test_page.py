@@ -7,7 +7,9 @@ import made_up_sweeps as sweeps
 import pytest
 
 from vitlab.analysis.page import write_page
-from vitlab.analysis.task_result import analyze_task
+from vitlab.analysis.page_tables import text
+from vitlab.analysis.task_result import analyze_task, conclude_pair
+from vitlab.analysis.wording import sentence
 
 HOSTILE = '<script>alert("1")</script>'
 NUM_SCRIPTS = 4  # the page's own: one of numbers, three of code
@@ -40,8 +42,8 @@ def _result(**settings):
     )
 
 
-def _dial_result(name="window", task="window-dial"):
-    arms = {f"{name}3": [None, 3], f"{name}7": [None, 7], "all": [None, 15]}
+def _dial_result(name="window", task="window-dial", windows=(3, 7)):
+    arms = {f"{name}{window}": [None, window] for window in windows} | {"all": [None, 15]}
     plan = sweeps.make_plan(list(arms), task=task, dial={"label": f"{name} (tokens)", "arms": arms})
     curves = {model: sweeps.CURVES["cnn" if model != "all" else "vit"] for model in arms}
     return analyze_task(plan, sweeps.make_records(plan, curves))
@@ -138,6 +140,16 @@ def test_a_dial_leads_with_its_own_chart_and_keeps_the_learning_curves():
     assert len({chart.get("aria-labelledby") for chart in charts}) == 2
     assert page.index("Ring: lowest mean") < page.index("The dial, on the seeds that all arms share")
     assert page.count("<caption>") == page.count("<table>")
+
+
+def test_many_settings_of_a_dial_have_all_their_sentences_and_one_table_of_differences():
+    result = _dial_result(windows=(3, 5, 7, 9))
+    page = write_page([result])
+    assert len(result.pairs) == 4
+    for pair in result.pairs:
+        assert text(sentence(conclude_pair(pair).words)) in page
+    assert '<details class="pair">' not in page
+    assert "at each size, on the same seeds" not in page
 
 
 def test_names_on_a_dial_cannot_become_markup():

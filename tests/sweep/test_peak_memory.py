@@ -8,9 +8,16 @@ import weakref
 import pytest
 import torch
 
-from vitlab.sweep.peak_memory import measure_peak_memory, reset_peak_memory
+from vitlab.sweep.in_process import InProcessWorker
+from vitlab.sweep.peak_memory import look_at_libraries_again, measure_peak_memory, reset_peak_memory
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def leave_nothing_frozen():
+    yield
+    look_at_libraries_again()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can forget the peak of a process")
@@ -26,8 +33,7 @@ def test_the_peak_of_an_earlier_trial_is_forgotten():
 
 def test_models_in_circles_are_freed_in_the_first_trial_and_in_later_ones():
     for _ in range(3):
-        model = torch.nn.Linear(2, 2)
-        model.itself = [model]
+        model = in_a_circle()
         gone = weakref.ref(model)
         del model
         reset_peak_memory()
@@ -35,12 +41,29 @@ def test_models_in_circles_are_freed_in_the_first_trial_and_in_later_ones():
 
 
 def test_the_libraries_are_not_looked_through_again():
-    reset_peak_memory()
-    assert gc.get_freeze_count() > 100_000  # torch alone is more
-    gc.unfreeze()
     whole = seconds(gc.collect)
     reset_peak_memory()
+    assert gc.get_freeze_count() > 100_000  # torch alone is more
     assert seconds(gc.collect) < whole / 3
+
+
+def test_what_was_there_before_trials_in_this_process_can_be_freed_after_them():
+    model = in_a_circle()
+    gone = weakref.ref(model)
+    worker = InProcessWorker()
+    reset_peak_memory()  # as each trial does
+    del model
+    gc.collect()
+    assert gone() is not None
+    worker.close()
+    gc.collect()
+    assert gone() is None
+
+
+def in_a_circle():
+    model = torch.nn.Linear(2, 2)
+    model.itself = [model]
+    return model
 
 
 def seconds(call):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from vitlab.inspection import capture
 from vitlab.models import ResNet, ResNetShape, ViT, ViTShape
@@ -87,23 +88,44 @@ def test_a_compiled_model_has_the_same_names_and_shows_its_attention():
         assert torch.equal(weights, wanted)
 
 
-def test_models_of_one_shape_are_compiled_once_to_train_and_once_to_evaluate():
-    torch.compiler.reset()
-    compiled = []
+@pytest.fixture
+def compiled(monkeypatch):
+    """What has been compiled: graphs, by a backend that leaves out the slow part of Speed's."""
+    graphs = []
+    compile_with = nn.Module.compile
 
     def backend(graph, inputs):
-        compiled.append(graph)
+        graphs.append(graph)
         return graph.forward
 
-    images = torch.randn(3, 3, 15, 15)
+    torch.compiler.reset()
+    monkeypatch.setattr(nn.Module, "compile", lambda model: compile_with(model, backend=backend))
+    with torch._dynamo.config.patch(recompile_limit=8):  # torch's own, which Speed raises
+        yield graphs
+
+
+def train_and_evaluate(model, image_size):
+    images = torch.randn(3, 3, image_size, image_size)
+    model.train()(images).sum().backward()
+    with torch.inference_mode():
+        model.eval()(images)
+
+
+def test_models_of_one_shape_are_compiled_once_to_train_and_once_to_evaluate(compiled):
     for _ in range(3):  # a sweep's worker makes a model a trial
         model = vit()
-        model.compile(backend=backend)
+        Speed(compile=True).apply(model)
         for _ in range(2):
-            model.train()(images).sum().backward()
-            with torch.inference_mode():
-                model.eval()(images)
+            train_and_evaluate(model, 15)
     assert len(compiled) == 2
+
+
+def test_models_of_many_shapes_are_all_compiled(compiled):
+    for depth in range(1, 7):
+        model = ViT(image_size=10, num_classes=7, patch_size=5, size=ViTShape(6, depth, num_heads=2, mlp_dim=6))
+        Speed(compile=True).apply(model)
+        train_and_evaluate(model, 10)
+    assert len(compiled) == 12
 
 
 @pytest.mark.slow

@@ -146,10 +146,12 @@ def _tuning(first: Sweep, second: Sweep, matched: Sequence[tuple[str, str]]) -> 
             continue
         same_rates = first.plan.listed_rates(one) == second.plan.listed_rates(other)
         listed = "auto" not in (first.plan.tuning, second.plan.tuning)
+        if same_rates and listed and max(map(_most_seeds, (first.plan, second.plan))) == 1:
+            continue  # with one seed a race is a grid
         (other_ways if same_rates and listed else uneven)[one] = tried
     findings = []
     for level, found, advice in (
-        ("refuse", uneven, "Who tries more rates finds a better one: tune both the same way, with the same number."),
+        ("refuse", uneven, "Who tries more rates finds a better one: tune both the same way, with the same rates."),
         ("warn", other_ways, "A race gives most rates fewer seeds and may choose another one: tune both the same way."),
     ):
         if found:
@@ -157,6 +159,10 @@ def _tuning(first: Sweep, second: Sweep, matched: Sequence[tuple[str, str]]) -> 
             words = f"Unequal tuning, per size, in {first.name} and {second.name}: {said}. {advice}"
             findings.append(Finding(level, "tuning_trials", words, tuple(found)))
     return findings
+
+
+def _most_seeds(plan: Any) -> int:
+    return max(len(plan.seeds_of(size)) for size in plan.train_sizes)
 
 
 def _tuning_trials(plan: Any, model: str) -> str:

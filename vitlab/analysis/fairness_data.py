@@ -109,6 +109,8 @@ def _other_seeds(plan: Any, points: Sequence[Point]) -> list[Finding]:
         return [Finding("warn", "different_subsets", words, (), tuple(uneven))]
     if not points:
         return []
+    if any(is_part_of(name, _CHANGES_THE_IMAGES) for name in unmatched_settings(plan)[0]):
+        return []  # that is said already
     draws = {plan.settings_of(model).get("data", {}).get("draw") for model in plan.models}
     kind = "nested subsets in which classes keep their shares" if "proportional" in draws else _BALANCED
     return [Finding("note", "different_subsets", f"Same seeds for every arm: the same images, in {kind}.")]

@@ -14,6 +14,7 @@ from vitlab.sweep.rate_search import num_undecided
 from vitlab.sweep.selection import chosen_learning_rates, is_selected
 
 _FEW_TESTED = 0.5  # share of the trials that were not chosen: below it, choices that moved explain their tests
+_FAILED = -1.0  # as in a race: below any accuracy
 _FLOAT_DUST = 1e-9
 _MIN_EQUAL = 3  # trials with the same metrics on validation and test data that are no coincidence
 
@@ -113,18 +114,24 @@ def _edges(plan: Any, model: str, chosen: Mapping[tuple[str, int], float]) -> li
 
 def _overtaken(plan: Any, records: Sequence[Record], chosen: Mapping[tuple[str, int], float]) -> list[Finding]:
     """A rate that failed lost its race; retried with success later, it may be the better one, and nobody has looked."""
-    scores: dict[tuple[str, int], dict[float, dict[int, float]]] = {arm: {} for arm in chosen}
+    ended, running = {record["id"] for record in records}, {*num_undecided(plan)}
+    running |= {(trial.model, trial.train_size) for trial in plan.trials if trial.id not in ended}
+    scores: dict[tuple[str, int], dict[float, dict[int, float]]] = {arm: {} for arm in chosen if arm not in running}
     for record in records:
-        arm = record["model"], record["train_size"]
-        if record["status"] == "done" and arm in chosen:
-            scores[arm].setdefault(record["learning_rate"], {})[record["seed"]] = record["val"]["accuracy"]
+        arm, rate, seed = (record["model"], record["train_size"]), record["learning_rate"], record["seed"]
+        if arm in scores:
+            score = record["val"]["accuracy"] if record["status"] == "done" else _FAILED
+            scores[arm].setdefault(rate, {})[seed] = score
     found: dict[tuple[str, int], float] = {}
     for arm, by_rate in scores.items():
         winner = by_rate.get(chosen[arm], {})
+        ahead = {}
         for rate, own in by_rate.items():
             shared = own.keys() & winner.keys()
-            if len(own) < len(winner) and sum(own[seed] - winner[seed] for seed in shared) > _FLOAT_DUST:
-                found[arm] = rate
+            if len(own) < len(winner):
+                ahead[rate] = sum(own[seed] - winner[seed] for seed in shared)
+        if max(ahead.values(), default=0.0) > _FLOAT_DUST:
+            found[arm] = max(ahead, key=ahead.__getitem__)
     if not found:
         return []
     said = [f"{label(model)} at {count(size)} images ({rate:g})" for (model, size), rate in found.items()]

@@ -220,12 +220,9 @@ def _results(results: Sequence[TaskResult], comparisons: Sequence[SweepCompariso
             parts += [tables.dial_table(result), f'<div class="curves">{chart}</div>']
         if result.pairs:
             parts.append(pairs_table(result))
-        parts.append(tables.results_table(result, order))
-        if (
-            not result.dial or not result.dial.settings
-        ):  # the dial's table has a dial's differences, for all pairs at once
-            parts.append(pair_sections(result))
         parts += [
+            tables.results_table(result, order),
+            pair_sections(result),
             tables.fits_table(result, order),
             rates_table(result, order),
             training_courses(result, order),

@@ -18,6 +18,11 @@ from vitlab.analysis.wording import about, count, interval_of_sizes, label, perc
 _MOST_OPEN = 3  # pairs
 
 
+def has_dial_table(result: TaskResult) -> bool:
+    """Say whether a table of a dial's settings has the differences of all pairs at once."""
+    return bool(result.dial and result.dial.settings)
+
+
 def pairs_table(result: TaskResult) -> str:
     """Return crossover and data efficiency of each pair in numbers, above it in words if there are few.
 
@@ -46,8 +51,10 @@ def pair_sections(result: TaskResult) -> str:
     """Return each pair's differences size by size, and the images that both need for the same error.
 
     Args:
-        result: one task's analysis.
+        result: one task's analysis; a dial of one family has none, as the dial's table has the differences.
     """
+    if has_dial_table(result):
+        return ""
     has_tests = [any(one.mcnemar for one in pair.differences) for pair in result.pairs]
     parts = []
     for place, pair in enumerate(result.pairs):
@@ -119,7 +126,8 @@ def p_value(p: float) -> str:
 
 
 def _is_folded(result: TaskResult) -> bool:
-    return len(result.pairs) > _MOST_OPEN
+    """A dial of one family has no sections to fold: its own table has the differences of all its pairs."""
+    return len(result.pairs) > _MOST_OPEN and not has_dial_table(result)
 
 
 def _name(pair: Pair) -> str:

@@ -66,7 +66,8 @@ def proportional_order(labels: Sequence[int] | np.ndarray, seed: int) -> np.ndar
 
     Each class is laid out evenly over the whole order, from a random place on (systematic sampling; Madow and Madow,
     Annals of Mathematical Statistics 15, 1944). So of n images a class with share s has s * n, to within
-    1 + s * classes; where that is less than one image it may have none.
+    1 + s * classes; where that is less than one image it may have none, and the very first images are of large classes
+    more often than their shares say.
 
     Args:
         labels: the class of each image.

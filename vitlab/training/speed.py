@@ -13,6 +13,7 @@ from torch import nn
 
 from vitlab.models.convolved_linear import convolve_linears
 
+_MOST_VERSIONS = 128
 _CPP_COMPILERS = ("g++", "clang++", "c++", "cl")
 
 
@@ -55,6 +56,9 @@ class Speed:
             raise ValueError(f"speed.linear_as_convolution: {type(model).__name__} has no linear layers; leave it out")
         if self.compile:
             _check_compiler()
+            # Eight versions of one forward, and torch would go on without compiling: few for a sweep's worker.
+            config = torch._dynamo.config
+            config.recompile_limit = max(config.recompile_limit, _MOST_VERSIONS)
             model.compile()  # in place: the names of the weights stay as they are
 
 

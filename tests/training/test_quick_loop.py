@@ -1,5 +1,9 @@
 """The quick parts draw less and measure nothing, and change no number."""
 
+import ctypes
+import subprocess
+import sys
+
 import lightning
 import pytest
 import torch
@@ -88,6 +92,42 @@ def test_no_step_on_a_gpu_waits_for_it_but_where_the_loss_is_checked(monkeypatch
     train(run._Trainer, callbacks=[counts], enable_progress_bar=False)
     assert len(counts.per_step) == 22
     assert sum(counts.per_step) == num_waits
+
+
+FAULTS = """
+import resource, sys, torch
+from vitlab.training.quick_loop import give_freed_memory_back, keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+def step():
+    [torch.ones(2_000_000) for _ in range(5)]  # 8 MB each
+def pages():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def held():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+step()
+before = pages()
+for _ in range(10):
+    step()
+after, full = pages(), held()
+give_freed_memory_back()
+print(after - before, full - held())
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
+def test_memory_that_a_step_frees_is_kept_for_the_next_and_given_back_when_asked(monkeypatch):
+    def measured(how):
+        run = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
+        return map(int, run.stdout.split())
+
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    page_faults, given_back = measured("kept")
+    assert page_faults < 10_000  # of 98,000 pages
+    assert given_back > 30e6
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "100000")  # a user's own choice stays
+    page_faults, _ = measured("kept")
+    assert page_faults > 50_000
 
 
 def test_the_trained_weights_are_those_of_lightnings_trainer_to_the_bit():

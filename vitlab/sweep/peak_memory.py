@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from vitlab.training.quick_loop import give_freed_memory_back
+
 _MOST_FREEZES = 2
 _num_freezes = 0
 
@@ -15,6 +17,7 @@ _num_freezes = 0
 def reset_peak_memory() -> None:
     """Begin to measure: free what earlier trials of this process left, and forget their peaks."""
     _collect_garbage()
+    give_freed_memory_back()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

@@ -20,7 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from vitlab.data import DataModule, write_manifest
 from vitlab.training.classifier import Classifier
 from vitlab.training.predictions import PredictionWriter
-from vitlab.training.quick_loop import add_quick_parts, stop_asking_for_gpus
+from vitlab.training.quick_loop import add_quick_parts, keep_freed_memory, stop_asking_for_gpus
 from vitlab.training.resume import ResumeState, is_usable
 from vitlab.training.settings_errors import explain
 from vitlab.training.speed import Speed
@@ -69,6 +69,7 @@ class _Trainer(lightning.Trainer):
             **options,
         )
         stop_asking_for_gpus()
+        keep_freed_memory()
 
 
 class _SaveConfig(SaveConfigCallback):

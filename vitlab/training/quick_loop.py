@@ -98,8 +98,8 @@ def stop_asking_for_gpus() -> None:
 def keep_freed_memory() -> None:
     """Have the C library keep what a step frees for the next one, up to 1 GiB, in pieces below 64 MiB.
 
-    By itself glibc gives much of it back to the system, which clears every page again before the next step gets it: a
-    few percent of a step on a CPU. What the environment says of these settings stays, and so do other C libraries.
+    By itself glibc gives much of it back to the system, which clears every page again before the next step gets it: up
+    to a few percent of a step on a CPU. What the environment says of these settings stays, and so do other C libraries.
     """
     if sys.platform != "linux" or any(name in os.environ for name in _USERS_OWN):
         return

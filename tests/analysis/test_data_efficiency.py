@@ -59,6 +59,16 @@ def test_curves_without_a_shared_level_have_no_ratio_but_a_reason():
     assert efficiency.reason.startswith("no ratio: the ViT never gets below 40.0 % error")
 
 
+def test_curves_that_share_a_level_by_chance_alone_have_no_ratio():
+    rng = np.random.default_rng(0)
+    means = np.array([[0.36, 0.335], [0.345, 0.32]])  # the ranges overlap by less than the noise of a mean
+    draws = means + 0.02 * rng.standard_normal((500, 2, 2))
+    assert compare_efficiency(MODELS, SIZES[:2], means, None).ratio is not None
+    efficiency = compare_efficiency(MODELS, SIZES[:2], means, draws)
+    assert (efficiency.ratio, efficiency.interval, efficiency.at_levels) == (None, None, [])
+    assert efficiency.words.startswith("no ratio: only ")
+
+
 def test_crossing_curves_are_told_apart_at_both_ends():
     means = np.array([[0.40, 0.32, 0.26, 0.20, 0.11], [0.34, 0.26, 0.24, 0.225, 0.22]])
     efficiency = compare_efficiency(MODELS, SIZES, means, None)

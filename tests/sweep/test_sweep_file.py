@@ -143,3 +143,16 @@ def test_auto_stands_for_rates_that_are_searched_for(searching, plan):
     assert searching.searches_rates
     assert not plan.searches_rates
     assert searching.trials == []
+
+
+@pytest.mark.parametrize("axis", ["model.learning_rate: 0.5", "data.train_size: 30"])
+def test_what_the_axes_decide_cannot_be_overridden_by_a_dotted_name_either(write_sweep, axis):
+    with pytest.raises(ValueError, match=f"gives {axis.replace(': ', '=')}, which a sweep decides for each trial"):
+        read_sweep(write_sweep(("settings:\n", f"settings:\n  {axis}\n")))
+    with pytest.raises(ValueError, match="which a sweep decides for each trial"):
+        read_sweep(write_sweep(("  cnn:\n", f"  cnn:\n    {axis}\n")))
+
+
+def test_dotted_settings_are_those_that_are_nested(write_sweep):
+    dotted = write_sweep(("    batch_size: 32\n", ""), ("settings:\n", "settings:\n  data.batch_size: 32\n"))
+    assert read_sweep(dotted) == read_sweep(write_sweep())

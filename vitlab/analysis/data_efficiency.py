@@ -118,6 +118,8 @@ def compare_efficiency(
     sign = 1.0 if log_ratio >= 0 else -1.0
     more, less = models if sign > 0 else models[::-1]
     interval, caveat = _interval(train_sizes, draws, sign)
+    if draws is not None and interval is None:  # the means happen to share a range, and seeds like these often do not
+        return DataEfficiency(None, caveat, None, None, None, None, None, None, [])
     ends = [float(np.exp(sign * log_ratios[0, end])) for end in (0, -1)]
     order = [0, 1] if sign > 0 else [1, 0]
     return DataEfficiency(
@@ -156,7 +158,10 @@ def _interval(
     ratios = ratios[~np.isnan(ratios)]
     share = len(ratios) / len(draws)
     if share < 0.8:
-        return None, f"no interval: only {percent(share, 0)} of resamples have an error level that both reach"
+        return None, (
+            f"no ratio: only {percent(share, 0)} of resamples have an error level that both models reach, so how many "
+            "times the images one of them needs is open"
+        )
     low, high = bootstrap.interval(np.exp(ratios))
     return (float(low), float(high)), ""
 

@@ -1,4 +1,4 @@
-"""Settings as YAML nests them: laying one file over another, and flattening the outcome to arguments."""
+"""Settings as YAML nests them: dotted keys, laying one file over another, and flattening the outcome to arguments."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -14,6 +14,28 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = merge(merged[key], value) if both else value
     return merged
+
+
+def expand(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nest keys that are dotted names, such as `data.batch_size: 64`; of two that say the same, the lower line wins."""
+    nested: dict[str, Any] = {}
+    for key, value in settings.items():
+        parts = str(key).split(".")
+        name, *inner = parts if all(map(str.isidentifier, parts)) else [key]
+        value = expand(value) if isinstance(value, Mapping) else value
+        for part in reversed(inner):
+            value = {part: value}
+        nested = _join(nested, {name: value})
+    return nested
+
+
+def _join(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay parts of one file over each other; unlike in `merge`, arguments may come before their class."""
+    joined = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(joined.get(key), Mapping)
+        joined[key] = _join(joined[key], value) if both else value
+    return joined
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

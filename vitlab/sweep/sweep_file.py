@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from vitlab.sweep.nested_settings import merge
+from vitlab.sweep.nested_settings import expand, merge
 from vitlab.sweep.plan import AXES, BUDGET_UNITS, MEASURED_UNITS, Plan
 
 _KEYS = (
@@ -37,8 +37,8 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Plan:
     _check_keys(path, content)
     settings: dict[str, Any] = {}
     for config in content.get("configs") or []:
-        settings = merge(settings, _read_yaml(path.parent / config))
-    settings = merge(settings, content.get("settings") or {})
+        settings = merge(settings, expand(_read_yaml(path.parent / config)))
+    settings = merge(settings, expand(content.get("settings") or {}))
     models = _model_settings(path, content["models"])
     for override in overrides:
         models = {name: merge(arm, _parse_override(override)) for name, arm in models.items()}
@@ -101,7 +101,7 @@ def _model_settings(path: Path, models: Any) -> dict[str, dict[str, Any]]:
     for name, configs in models.items():
         arm: dict[str, Any] = {}
         for config in configs if isinstance(configs, list) else [configs]:
-            arm = merge(arm, config if isinstance(config, dict) else _read_yaml(path.parent / str(config)))
+            arm = merge(arm, expand(config if isinstance(config, dict) else _read_yaml(path.parent / str(config))))
         resolved[str(name)] = arm
     return resolved
 

@@ -156,3 +156,12 @@ def test_what_the_axes_decide_cannot_be_overridden_by_a_dotted_name_either(write
 def test_dotted_settings_are_those_that_are_nested(write_sweep):
     dotted = write_sweep(("    batch_size: 32\n", ""), ("settings:\n", "settings:\n  data.batch_size: 32\n"))
     assert read_sweep(dotted) == read_sweep(write_sweep())
+
+
+@pytest.mark.parametrize("override", ["train_sizes=[20,40]", "seeds=[1]", "budget.amount=5", "models.vit=x.yaml"])
+def test_a_key_of_the_sweep_file_is_no_setting(override, write_sweep):
+    path = write_sweep()
+    key = override.partition("=")[0].partition(".")[0]
+    with pytest.raises(ValueError, match=f"{key} is a key of the sweep file and no setting; change it in {path}"):
+        read_sweep(path, [override])
+    assert read_sweep(path, ["data.batch_size=64"]).model_settings["vit"]["data"] == {"batch_size": 64}

@@ -1,6 +1,7 @@
 """`vitlab sweep`: on this machine, as one of n shards, or on a SLURM cluster."""
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,9 +9,11 @@ from typing import TYPE_CHECKING
 from vitlab.commands.refining import add_refine_options, check_refine_options, refine
 
 if TYPE_CHECKING:
+    from vitlab.sweep.local_launcher import LocalLauncher
     from vitlab.sweep.plan import Plan
     from vitlab.sweep.schedule import Counts
     from vitlab.sweep.session_settings import SessionSettings
+    from vitlab.sweep.slurm_launcher import SlurmLauncher
 
 # What --launcher slurm understands, and its values where nothing is said.
 _SLURM_OPTIONS = {
@@ -51,7 +54,7 @@ def add_sweep(commands: Commands) -> None:
     parser.add_argument(
         "--plan-only",
         action="store_true",
-        help="write the plan and train nothing; a budget in seconds is measured on this machine",
+        help="check models and data, write the plan, train nothing; a budget in seconds is measured on this machine",
     )
     parser.add_argument("--retry-failed", action="store_true", help="run failed trials again")
     parser.add_argument(
@@ -131,22 +134,31 @@ def _parse_shard(text: str) -> tuple[int, int]:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from vitlab.sweep.budget import describe_budget, resolve_budget
+    was_there = options.out.exists()
+    try:
+        return _plan_and_run(options)
+    except ValueError:
+        if not was_there:
+            _remove_empty(options.out)
+        raise
+
+
+def _plan_and_run(options: argparse.Namespace) -> int:
+    from vitlab.sweep.budget import describe_budget
+    from vitlab.sweep.checked_plan import write_checked_plan
     from vitlab.sweep.local_launcher import SweepStoppedError
     from vitlab.sweep.owners import OwnerLostError
-    from vitlab.sweep.plan_file import check_folder, write_plan
     from vitlab.sweep.rate_search import num_undecided
     from vitlab.sweep.sweep_file import read_sweep
 
     plan = read_sweep(options.config, options.overrides)
     check_refine_options(plan, options)
-    may_time = options.launcher == "local" and options.shard is None
-    plan = resolve_budget(plan, options.out, _settings(options), may_time)
+    launcher = _launcher(options)
+    plan = _admitted(plan, options)
     for line in describe_budget(plan):
         print(line)
     if options.plan_only:
-        check_folder(options.out, plan)
-        plan = write_plan(options.out, plan)
+        plan = write_checked_plan(plan, options.out, launcher)
         number = len(plan.trials) + sum(num_undecided(plan).values())
         print(f"{plan.task}: {number} trials planned in {options.out}")
         return 0
@@ -164,6 +176,31 @@ def _sweep(options: argparse.Namespace) -> int:
         print(f"the errors are in the report and in {options.out}/trials; --retry-failed tries again")
     print(f"next: vitlab {'status' if counts.missing else 'report'} {options.out}")
     return 1 if counts.failed_now else 0
+
+
+def _admitted(plan: "Plan", options: argparse.Namespace) -> "Plan":
+    """Return the plan with its budget in steps, for a folder that is free for it or has been made so."""
+    from vitlab.sweep.budget import resolve_budget
+    from vitlab.sweep.plan_file import OtherSweepError, check_folder
+    from vitlab.sweep.untrained_plan import make_way
+
+    may_time = options.launcher == "local" and options.shard is None
+    try:
+        resolved = resolve_budget(plan, options.out, _settings(options), may_time)
+        check_folder(options.out, resolved)
+    except OtherSweepError as refusal:
+        make_way(options.out, options.patience, refusal)
+        print(f"of the plan that was in {options.out} nothing has been trained; this one takes its place")
+        return resolve_budget(plan, options.out, _settings(options), may_time)
+    return resolved
+
+
+def _remove_empty(folder: Path) -> None:
+    """Take away the folders that a failed start has made; `rmdir` leaves alone whatever holds something."""
+    with contextlib.suppress(OSError):
+        for path in (*folder.iterdir(), folder):
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def _settings(options: argparse.Namespace) -> "SessionSettings":
@@ -200,6 +237,10 @@ def _num_workers(options: argparse.Namespace) -> int:
 
 
 def _launch(plan: "Plan", options: argparse.Namespace) -> "Counts":
+    return _launcher(options).run(plan, options.out)
+
+
+def _launcher(options: argparse.Namespace) -> "LocalLauncher | SlurmLauncher":
     from vitlab.sweep.local_launcher import LocalLauncher
 
     settings = _settings(options)
@@ -207,7 +248,7 @@ def _launch(plan: "Plan", options: argparse.Namespace) -> "Counts":
         for name, value in _SLURM_OPTIONS.items():
             if getattr(options, name) != value:
                 raise ValueError(f"--{name.replace('_', '-')} goes with --launcher slurm; leave it out, or add that")
-        return LocalLauncher(settings, options.shard).run(plan, options.out)
+        return LocalLauncher(settings, options.shard)
     if options.shard is not None:
         raise ValueError(
             "--shard is for schedulers other than SLURM; with --launcher slurm the jobs share the work out"
@@ -226,5 +267,4 @@ def _launch(plan: "Plan", options: argparse.Namespace) -> "Counts":
         directives=tuple(options.directive),
         setup=tuple(options.setup),
     )
-    launcher = SlurmLauncher(resources, settings, options.trials_per_job, options.max_parallel, not options.no_wait)
-    return launcher.run(plan, options.out)
+    return SlurmLauncher(resources, settings, options.trials_per_job, options.max_parallel, not options.no_wait)

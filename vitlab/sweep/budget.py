@@ -23,7 +23,7 @@ from typing import Any
 
 from vitlab.sweep.nested_settings import merge
 from vitlab.sweep.plan import MEASURED_UNITS, Plan, Trial
-from vitlab.sweep.plan_file import PLAN_FILE, check_folder, load_plan, write_plan
+from vitlab.sweep.plan_file import PLAN_FILE, OtherSweepError, check_folder, load_plan, write_plan
 from vitlab.sweep.session_settings import SessionSettings
 from vitlab.sweep.slurm_checks import on_one_cpu
 from vitlab.sweep.worker import Answer, Job, WorkerDiedError
@@ -96,7 +96,7 @@ def _with_what_is_known(plan: Plan, folder: Path) -> Plan:
     differing = [size for size in shared if amounts[size] != before["amount"][size]]
     if before["unit"] != plan.budget["unit"] or differing:
         size = (differing or shared or list(before["amount"]))[0]
-        raise ValueError(
+        raise OtherSweepError(
             f"{folder} holds a sweep with a budget of {before['amount'][size]:g} {before['unit']} at {size} images, "
             f"and this one has {amounts.get(size)} {plan.budget['unit']}. Nothing was changed. Choose another --out, "
             "or that budget"

@@ -65,7 +65,7 @@ class LocalLauncher:
             KeyboardInterrupt: The user stopped it.
         """
         plan = check_folder(folder, plan)
-        _check_nodes(plan)
+        check_nodes(plan)
         settings = replace(self.settings, in_process=self.settings.num_workers == 1)
         if self.shard is not None:
             if plan.tuning == "auto":
@@ -83,8 +83,12 @@ class LocalLauncher:
         return counts
 
 
-def _check_nodes(plan: Plan) -> None:
-    """Refuse trials over several nodes where there is one."""
+def check_nodes(plan: Plan) -> None:
+    """Refuse trials over several nodes where there is one.
+
+    Raises:
+        ValueError: A model trains on several nodes, and this is one machine.
+    """
     spread = [trial for trial in (*plan.trials, *unstarted_trials(plan)) if needs_srun(trial)]
     if spread and int(os.environ.get("SLURM_JOB_NUM_NODES", 1)) < 2:
         raise ValueError(

@@ -20,6 +20,10 @@ _BEFORE_THE_PLAN = {"logs", "owners", "jobs", ".lock"}
 _OPTIONAL = ("dial", "seeds_at", "sizes_added", "rates_at", "refinements", "race")
 
 
+class OtherSweepError(ValueError):
+    """The folder holds the plan of another sweep; it may be that nothing of it has been trained."""
+
+
 def check_folder(folder: Path, plan: Plan) -> Plan:
     """Refuse a folder that belongs to another sweep or to something else; nothing in it is changed.
 
@@ -33,7 +37,8 @@ def check_folder(folder: Path, plan: Plan) -> Plan:
         The plan to go on with: the given one with all that the one in the folder has grown by.
 
     Raises:
-        ValueError: The folder is not for this plan; the message says what differs.
+        OtherSweepError: The folder is another sweep's; the message says what differs.
+        ValueError: The folder holds something else, or a plan that cannot be read.
     """
     folder = Path(folder)
     if not (folder / PLAN_FILE).exists():
@@ -57,7 +62,7 @@ def check_folder(folder: Path, plan: Plan) -> Plan:
     if dropped:
         first = dropped[0]
         rate = "" if before.searches_rates else f", learning rate {first.learning_rate:g}"
-        raise ValueError(
+        raise OtherSweepError(
             f"{folder} holds the sweep {before.task!r} with other settings: {len(dropped)} of its "
             f"{len(all_of_it)} trials are not in this config, for example model {first.model}, "
             f"{first.train_size} images, seed {first.seed}{rate}. Nothing was "
@@ -76,7 +81,7 @@ def _check_rates(folder: Path, before: Plan, plan: Plan) -> None:
         held, wanted = (f"{raced[0]} racing at {one.race[raced[0]]}" for one in (before, plan))
     switch = {("grid", "race"): "take out `race: true`", ("race", "grid"): "add `race: true`"}
     way_back = switch.get((before.tuning, plan.tuning), "the config as it was")
-    raise ValueError(
+    raise OtherSweepError(
         f"{folder} holds the sweep {before.task!r} with {held}, and this config has {wanted}. Nothing was changed. "
         f"Choose another --out, or {way_back}"
     )

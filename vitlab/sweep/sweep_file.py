@@ -41,7 +41,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Plan:
     settings = merge(settings, expand(content.get("settings") or {}))
     models = _model_settings(path, content["models"])
     for override in overrides:
-        models = {name: merge(arm, _parse_override(override)) for name, arm in models.items()}
+        models = {name: merge(arm, _parse_override(path, override)) for name, arm in models.items()}
     for arm in [settings, *models.values()]:
         _check_axes(path, arm)
     sizes = sorted(_whole_numbers(path, "train_sizes", content["train_sizes"], least=1))
@@ -106,10 +106,12 @@ def _model_settings(path: Path, models: Any) -> dict[str, dict[str, Any]]:
     return resolved
 
 
-def _parse_override(override: str) -> dict[str, Any]:
+def _parse_override(path: Path, override: str) -> dict[str, Any]:
     name, equals, value = override.partition("=")
     if not equals or not name:
         raise ValueError(f"--set {override!r} is not of the form name=value, such as data.batch_size=64")
+    if (key := name.split(".")[0]) in _KEYS:
+        raise ValueError(f"--set {override}: {key} is a key of the sweep file and no setting; change it in {path}")
     nested: Any = yaml.safe_load(value)
     for part in reversed(name.split(".")):
         nested = {part: nested}

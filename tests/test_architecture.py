@@ -66,7 +66,7 @@ FOLDERS = {
         *("image_comparison", "differences", "lead_changes", "crossover_wording", "crossover", "curve_crossing"),
         *("outlook", "refinement_costs", "refinement_candidates", "refinement_wording", "refinement"),
         *("data_efficiency", "finding", "arms", "comparisons", "fairness_tuning", "fairness_data", "fairness_training"),
-        *("fairness_models", "fairness_environment", "fairness"),
+        *("fairness_models", "fairness_environment", "fairness_one_class", "fairness"),
         *("dial_places", "dial", "task_result", "sweep_pairing", "crossover_shift", "settings_diff", "fairness_across"),
         *("sweep_comparison", "comparison_wording", "summary", "views", "tables", "drawing"),
         *("panels", "reference_figure", "figures", "dial_figure"),

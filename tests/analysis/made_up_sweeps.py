@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vitlab.analysis.fairness import Finding, check_fairness
+from vitlab.analysis.image_comparison import ImageAnswers
 from vitlab.analysis.selection import select_points
 from vitlab.analysis.sweep_pairing import Sweep
 from vitlab.analysis.task_result import TaskResult, analyze_task
@@ -155,10 +156,11 @@ def with_settings(plan: Plan, model: str, /, **parts: dict) -> Plan:
     return dataclasses.replace(plan, model_settings={**plan.model_settings, model: own})
 
 
-def find(plan: Plan, records: Sequence[dict], chosen: dict | None = None) -> list[Finding]:
+def find(plan: Plan, records: Sequence[dict], chosen: dict | None = None, folder: Path | None = None) -> list[Finding]:
     """Return what the fairness check finds, choosing learning rates as the analysis does."""
     chosen = chosen_learning_rates(records, plan) if chosen is None else chosen
-    return check_fairness(plan, records, chosen, select_points(records, chosen, plan.models, plan.seeds_of))
+    points = select_points(records, chosen, plan.models, plan.seeds_of)
+    return check_fairness(plan, records, chosen, points, ImageAnswers(folder))
 
 
 def only_flaw(plan: Plan, records: Sequence[dict], chosen: dict | None = None) -> Finding:

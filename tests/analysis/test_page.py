@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -178,3 +179,19 @@ def _contrast(one: str, other: str) -> float:
 
     dark, light = sorted([luminance(one), luminance(other)])
     return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_drawn"),
+    [(None, False), (0.362, True), (0.30, True), (0.43, True), (0.46, False), (0.9, False)],
+)
+def test_the_most_frequent_class_has_a_line_only_where_a_model_comes_near_it(error, is_drawn):
+    plan = sweeps.make_plan(train_sizes=sweeps.TWO_SIZES)
+    result = analyze_task(plan, sweeps.make_records(plan, sweeps.AT_TWO_SIZES, noise=0.0))
+    assert max(point.mean_error for point in result.points) == pytest.approx(0.39)
+    drawing = write_page([dataclasses.replace(result, most_frequent_class_error=error)]).partition("<svg")[2]
+    drawing, _, rest = drawing.partition("</svg>")
+    assert (">most frequent class</text>" in drawing) == is_drawn
+    assert f'"one_class":{error if is_drawn else "null"}' in rest.replace(" ", "")
+    top = max(float(tick) for tick in re.findall(r'text-anchor="end">(\d+)</text>', drawing))
+    assert top == (40 if not is_drawn or error < 0.4 else 50)  # an easy task's axis is as long as without the line

@@ -1,5 +1,6 @@
 """The report's page in a real browser, opened from disk: what one can point at, hide, choose, sort and print."""
 
+import dataclasses
 import itertools
 import re
 
@@ -233,6 +234,22 @@ def test_lines_that_end_at_or_near_no_error_are_drawn_and_their_names_stand_apar
         assert len(heights) == 4
         assert min(below - above for above, below in itertools.pairwise(heights)) >= 15
         page.get_by_label(name, exact=True).click()
+
+
+def test_the_most_frequent_class_has_a_line_on_the_axis_of_errors_alone(visit, tmp_path):
+    plan = sweeps.make_plan(train_sizes=sweeps.TWO_SIZES)
+    result = analyze_task(plan, sweeps.make_records(plan, sweeps.AT_TWO_SIZES))
+    result = dataclasses.replace(result, most_frequent_class_error=0.43)
+    (tmp_path / "index.html").write_text(write_page([result]), encoding="utf-8")
+    page = visit(address=(tmp_path / "index.html").as_uri())
+    line = page.locator("svg .one-class")
+    height = float(line.get_attribute("y1"))
+    marks = page.locator("svg .seed").evaluate_all("(all) => all.map((one) => Number(one.getAttribute('cy')))")
+    assert 32 < height < min(marks)  # no model errs as often, and the axis reaches above the line
+    assert "most frequent class" in texts(page, "svg .axis")
+    page.get_by_label("show:").select_option("nll")
+    assert line.count() == 0
+    assert "most frequent class" not in texts(page, "svg .axis")
 
 
 def test_names_with_numbers_in_them_sort_as_names(visit, tmp_path):

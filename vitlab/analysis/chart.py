@@ -11,7 +11,7 @@ from html import escape
 
 import numpy as np
 
-from vitlab.analysis.drawing import LOOKS, Look, error_ticks, size_limits, size_ticks, spread
+from vitlab.analysis.drawing import LOOKS, Look, size_limits, size_ticks, spread, value_ticks
 from vitlab.analysis.selection import Point
 from vitlab.analysis.targets import ERROR
 from vitlab.analysis.task_result import TaskResult
@@ -22,6 +22,7 @@ LEFT, TOP, BOTTOM = 36, 32, 256  # report_chart.js draws in the same place
 LONGEST_NAME = 13
 _FITTED_PLACES = 40
 _MOST_NAMED = 3  # upright lines that carry a number
+_NEAR = 0.05  # of the most frequent class's error
 _ROOM_FOR_A_NUMBER = 46  # report_chart.js knows it too
 
 
@@ -30,7 +31,9 @@ class Axes:
 
     def __init__(self, result: TaskResult):
         self.low, self.high = size_limits(result)
-        self.ticks = error_ticks(result)
+        one_class = one_class_line(result)
+        drawn = [error for point in result.points for error in point.errors.values()]
+        self.ticks = value_ticks(drawn if one_class is None else [*drawn, one_class])
         longest = max(len(short(label(model), LONGEST_NAME)) for model in result.models)
         self.end = WIDTH - max(50, round(20 + 8.4 * longest))  # names of the lines stand right of the axis
 
@@ -56,7 +59,7 @@ def draw_chart(result: TaskResult, style: dict[str, Look], number: int, descript
     """
     axes = Axes(result)
     order = list(style)
-    parts = [*_frame(axes, result), *_crossovers(axes, result)]
+    parts = [*_frame(axes, result), *_crossovers(axes, result), *_one_class(axes, result)]
     for model in result.models:
         parts.append(f'<g class="m{order.index(model) % len(LOOKS)}">{_curve(axes, result, model, style[model])}</g>')
     parts += _names(axes, result, order)
@@ -137,6 +140,31 @@ def _anchors(places: list[float]) -> list[str]:
         if places[index + 1] - places[index] < _ROOM_FOR_A_NUMBER:
             anchors[index], anchors[index + 1] = "end", "start"
     return anchors
+
+
+def one_class_line(result: TaskResult) -> float | None:
+    """Return the error of the most frequent class where a mean error comes near it or lies above it, else None.
+
+    Args:
+        result: the task's analysis.
+    """
+    error = result.most_frequent_class_error
+    if error is None or max(point.mean_error for point in result.points) < error - _NEAR:
+        return None  # of an easy task it would only make the axis longer
+    return error
+
+
+def _one_class(axes: Axes, result: TaskResult) -> list[str]:
+    error = one_class_line(result)
+    if error is None:
+        return []
+    y = axes.y(error)
+    words = f"always the most frequent class: {percent(error)} error"
+    return [
+        f'<line class="one-class" x1="{LEFT}" x2="{axes.end}" y1="{y}" y2="{y}"><title>{words}</title></line>',
+        # At the right, where the curves of models that have learned lie below; clear of the names beside it.
+        f'<text class="axis" x="{axes.end - 12}" y="{y - 5:.2f}" text-anchor="end">most frequent class</text>',
+    ]
 
 
 def _curve(axes: Axes, result: TaskResult, model: str, look: Look) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vitlab.analysis.chart import LONGEST_NAME, crossovers, fitted_line
+from vitlab.analysis.chart import LONGEST_NAME, crossovers, fitted_line, one_class_line
 from vitlab.analysis.drawing import Look
 from vitlab.analysis.selection import Point
 from vitlab.analysis.targets import TARGETS
@@ -46,7 +46,8 @@ def chart_data(result: TaskResult, style: dict[str, Look], order: Sequence[str],
                 },
             }
         )
-    return {"chart": number, "task": result.name, "models": models, "crossovers": crossovers(result)}
+    lines = {"crossovers": crossovers(result), "one_class": one_class_line(result)}
+    return {"chart": number, "task": result.name, "models": models, **lines}
 
 
 def _rounded(line: Sequence[Sequence[float]]) -> list[list[float]]:

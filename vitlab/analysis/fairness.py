@@ -8,16 +8,22 @@ from typing import Any
 from vitlab.analysis.fairness_data import check_data
 from vitlab.analysis.fairness_environment import check_environment
 from vitlab.analysis.fairness_models import check_models
+from vitlab.analysis.fairness_one_class import check_one_class
 from vitlab.analysis.fairness_training import check_training
 from vitlab.analysis.fairness_tuning import check_tuning
 from vitlab.analysis.finding import LEVELS, Finding
+from vitlab.analysis.image_comparison import ImageAnswers
 from vitlab.analysis.selection import Point, Record, selected_trials
 
 __all__ = ["LEVELS", "Finding", "check_fairness"]
 
 
 def check_fairness(
-    plan: Any, records: Sequence[Record], chosen: Mapping[tuple[str, int], float], points: Sequence[Point]
+    plan: Any,
+    records: Sequence[Record],
+    chosen: Mapping[tuple[str, int], float],
+    points: Sequence[Point],
+    answers: ImageAnswers,
 ) -> list[Finding]:
     """Return all findings on one sweep, the gravest first.
 
@@ -26,12 +32,14 @@ def check_fairness(
         records: its trial records.
         chosen: learning rate by (model, train size).
         points: its selected points.
+        answers: what its tested trials answered.
     """
     selected = selected_trials(records, chosen)
     findings = [
         *check_tuning(plan, records, chosen),
         *check_data(plan, points),
         *check_training(plan, records, selected),
+        *check_one_class(plan, selected, answers),
         *check_models(plan, selected),
         *check_environment(plan, selected),
     ]

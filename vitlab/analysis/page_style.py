@@ -62,6 +62,7 @@ svg{display:block;width:100%;height:auto;font-family:inherit}
 .note{fill:var(--ink)}
 .name{font-size:13.5px;font-weight:700;fill:var(--model)}
 .grid{stroke:var(--grid)}.base{stroke:var(--soft)}.cross{stroke:var(--soft)}.span{fill:var(--soft);opacity:.13}
+.one-class{stroke:var(--soft);stroke-dasharray:5 4}
 .band{fill:var(--model);opacity:.15}
 .mean{fill:none;stroke:var(--model);stroke-width:2.2;stroke-linejoin:round}
 .fit{fill:none;stroke:var(--model);stroke-width:1.5;stroke-dasharray:.1 4;stroke-linecap:round}

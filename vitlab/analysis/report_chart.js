@@ -139,10 +139,12 @@ class Chart {
     const named = view.x === "images" ? [...new Set(all.map((point) => point.images).concat(ends))].sort((a, b) => a - b) : null;
     this.x = scale(all.map((point) => point[view.x]).concat(ends), view.logX, LEFT, this.end, { named, most: 5 });
     const values = all.flatMap((point) => point.targets[view.y].seeds.map((seed) => seed[1]));
-    const { factor } = TARGETS[view.y];
+    const { factor } = TARGETS[view.y], oneClass = view.y === "error" ? this.data.one_class : null;
+    if (oneClass !== null) values.push(oneClass);
     this.y = scale(values.map((value) => factor * value), view.logY, BOTTOM, TOP, { zero: true });
     this.drawFrame();
     if (view.x === "images" && view.y === "error" && shown.length === this.data.models.length) this.drawCrossovers();
+    if (oneClass !== null) this.drawOneClass(oneClass);
     for (const model of shown) this.drawModel(model);
     this.drawNames(shown);
     this.ring = element("circle", { class: "ring pointer", r: 8, visibility: "hidden" }, "", this.svg);
@@ -194,6 +196,13 @@ class Chart {
       const at = isAlone ? { x: Math.min(Math.max(x, LEFT + 145), this.end - 40), y: TOP - 16 } : { x, y: TOP - 4 };
       element("text", { class: "note", ...at, "text-anchor": leans }, row.words, this.svg);
     });
+  }
+
+  // The error of who answers the most frequent class for every test image; null where no model comes near it.
+  drawOneClass(error) {
+    const y = this.py(error);
+    element("line", { class: "one-class", x1: LEFT, x2: this.end, y1: y, y2: y }, "", this.svg);
+    element("text", { class: "axis", x: this.end - 12, y: y - 5, "text-anchor": "end" }, "most frequent class", this.svg);
   }
 
   drawModel(model) {

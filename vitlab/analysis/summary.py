@@ -135,6 +135,7 @@ def _task(result: TaskResult) -> dict[str, Any]:
         "learning_rates": {model: _rates(plan, model) for model in plan.models},
         "budget": plan.budget,
         "counts": result.counts,
+        "most_frequent_class_error": result.most_frequent_class_error,
         "conclusion": conclude(result).words,
     }
 

@@ -204,7 +204,12 @@ def as_one(first: Sweep, second: Sweep, names: tuple[dict[str, str], ...], name:
         findings=[],
         dial=None,
         nll_fits={model: fit for part in parts for model, fit in part["nll_fits"].items()},
+        most_frequent_class_error=_shared(*(one.result.most_frequent_class_error for one in (first, second))),
     )
+
+
+def _shared(first: float | None, second: float | None) -> float | None:
+    return first if first == second else None
 
 
 def _renamed(result: TaskResult, names: Mapping[str, str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from vitlab.analysis.dial import Dial, read_dial
 from vitlab.analysis.dial_places import pairs_on_dial
 from vitlab.analysis.differences import Difference, compare_sizes
 from vitlab.analysis.fairness import Finding, check_fairness
+from vitlab.analysis.fairness_one_class import most_frequent_class_error
 from vitlab.analysis.fitted_curves import FittedCurve, fit_curve
 from vitlab.analysis.image_comparison import ImageAnswers, compare_images
 from vitlab.analysis.selection import Point, Record, paired_errors, select_points, selected_trials
@@ -82,6 +83,8 @@ class TaskResult:
         findings: of the fairness check.
         dial: what the sweep says of its dial, or None where it has none.
         nll_fits: fitted curve of the NLL, of the models that have recorded it at every size.
+        most_frequent_class_error: error of who answers the most frequent class for every test image; None where no
+            answers are kept, or where they are no labels.
     """
 
     name: str
@@ -94,6 +97,7 @@ class TaskResult:
     findings: list[Finding]
     dial: Dial | None
     nll_fits: dict[str, FittedCurve] = field(default_factory=dict)
+    most_frequent_class_error: float | None = None
 
     @property
     def models(self) -> list[str]:
@@ -159,9 +163,10 @@ def analyze_task(
         points=points,
         fits=fits,
         pairs=pairs,
-        findings=check_fairness(plan, records, chosen, points),
+        findings=check_fairness(plan, records, chosen, points, answers),
         dial=dial,
         nll_fits=nll_fits,
+        most_frequent_class_error=most_frequent_class_error(selected, answers),
     )
 
 

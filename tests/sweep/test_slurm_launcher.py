@@ -144,7 +144,7 @@ class TestFaults:
         config = write_sweep(
             ("train_sizes: [11, 23]", "train_sizes: [23, 47, 97]"),
             ("learning_rates: [0.001, 0.01]", "learning_rates: [0.003]"),
-            ("amount: 3", "amount: 600"),
+            ("amount: 3", "amount: 8000"),  # long enough for all that happens to them: some ten seconds
         )
         folder, laptop = tmp_path / "cluster", tmp_path / "laptop"
         options = ["--time", "5", "--trials-per-job", "3"]

@@ -28,7 +28,7 @@ from vitlab.sweep.sweep_file import read_sweep
 
 VITLAB = [sys.executable, "-m", "vitlab.cli"]
 ON_SLURM = ["--launcher", "slurm", "--patience", "9", "--threads", "1", "--save-every", "0.01"]
-MINUTES = 5
+MINUTES = 10
 KILLED_AT_FIRST_CLAIM = """
 import os, signal, sys
 from pathlib import Path

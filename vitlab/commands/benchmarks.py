@@ -41,8 +41,7 @@ def _bench(options: argparse.Namespace) -> int:
     settings = {"rounds": options.rounds, "num_threads": options.threads, "device": options.device}
     if options.compile and options.what not in _COMPILABLE:
         raise ValueError(f"--compile is for bench {' and '.join(_COMPILABLE)}, and this is bench {options.what}")
-    kinds = _COMPILABLE if options.compile else _KINDS
-    rows, table = kinds[options.what](settings)
+    rows, table = _KINDS[options.what](settings, **({"compiled": True} if options.compile else {}))
     if options.json:
         from vitlab.training.limits import describe_machine
 
@@ -53,34 +52,19 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
-def _models(settings: dict[str, Any]) -> tuple[Rows, str]:
-    from vitlab.training.throughput import bench, format_table
-
-    rows = bench(**settings)
-    return rows, format_table(rows)
-
-
-def _variants(settings: dict[str, Any]) -> tuple[Rows, str]:
-    from vitlab.training.throughput import bench, format_table
-    from vitlab.training.variants import VARIANTS
-
-    rows = bench(**settings, pairs=VARIANTS)
-    return rows, format_table(rows, ("with", "without"))
-
-
-def _models_compiled(settings: dict[str, Any]) -> tuple[Rows, str]:
+def _models(settings: dict[str, Any], compiled: bool = False) -> tuple[Rows, str]:
     from vitlab.training.throughput import PAIRS, bench, format_table
     from vitlab.training.variants import both_compiled
 
-    rows = bench(**settings, pairs=both_compiled(PAIRS))
+    rows = bench(**settings, pairs=both_compiled(PAIRS) if compiled else PAIRS)
     return rows, format_table(rows)
 
 
-def _variants_compiled(settings: dict[str, Any]) -> tuple[Rows, str]:
+def _variants(settings: dict[str, Any], compiled: bool = False) -> tuple[Rows, str]:
     from vitlab.training.throughput import bench, format_table
-    from vitlab.training.variants import COMPILED
+    from vitlab.training.variants import COMPILED, VARIANTS
 
-    rows = bench(**settings, pairs=COMPILED)
+    rows = bench(**settings, pairs=COMPILED if compiled else VARIANTS)
     return rows, format_table(rows, ("with", "without"))
 
 
@@ -120,4 +104,4 @@ _KINDS = {
     "attention": _attention,
     "sequence": _sequence,
 }
-_COMPILABLE = {"models": _models_compiled, "variants": _variants_compiled}
+_COMPILABLE = ("models", "variants")

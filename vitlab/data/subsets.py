@@ -53,10 +53,7 @@ def balanced_order(labels: Sequence[int] | np.ndarray, seed: int) -> np.ndarray:
     Raises:
         ValueError: no labels.
     """
-    labels = _as_labels(labels)
-    keys = random_words(2 * len(labels), seed, "subset")
-    image_keys, turn_keys = keys[: len(labels)], keys[len(labels) :]
-    rounds = _rank_within_class(labels, image_keys)
+    rounds, turn_keys = _shuffled_classes(_as_labels(labels), seed)
     # Round r takes the r-th image of every class, in random order: without it the first class would always come first.
     return np.lexsort((turn_keys, rounds)).astype(np.int64)
 
@@ -80,11 +77,10 @@ def proportional_order(labels: Sequence[int] | np.ndarray, seed: int) -> np.ndar
         ValueError: no labels.
     """
     labels = _as_labels(labels)
-    keys = random_words(2 * len(labels), seed, "subset")
-    image_keys, turn_keys = keys[: len(labels)], keys[len(labels) :]
+    ranks, turn_keys = _shuffled_classes(labels, seed)
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     begins = (random_words(len(counts), seed, "class") >> np.uint64(11)) * 2.0**-53  # from 0 up to, not including, 1
-    places = (_rank_within_class(labels, image_keys) + begins[classes]) / counts[classes]
+    places = (ranks + begins[classes]) / counts[classes]
     return np.lexsort((turn_keys, places)).astype(np.int64)
 
 
@@ -207,6 +203,12 @@ def _as_labels(labels: Sequence[int] | np.ndarray) -> np.ndarray:
     if array.ndim != 1 or array.size == 0 or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"labels must be a non-empty list of integers; got shape {array.shape}, type {array.dtype}")
     return array.astype(np.int64)
+
+
+def _shuffled_classes(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each image's place in the random order of its class, and random keys that order images of one place."""
+    keys = random_words(2 * len(labels), seed, "subset")
+    return _rank_within_class(labels, keys[: len(labels)]), keys[len(labels) :]
 
 
 def _rank_within_class(labels: np.ndarray, keys: np.ndarray) -> np.ndarray:
